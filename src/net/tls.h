@@ -1,0 +1,22 @@
+/* TLS 1.2+ through OpenSSL: certificates of a listener, reloaded without closing connections. */
+#ifndef HK_NET_TLS_H
+#define HK_NET_TLS_H
+
+#include "base/str.h"
+
+struct hk_tls;
+
+struct hk_tls_options {
+    struct hk_str cert_file, key_file; /* PEM */
+    struct hk_str client_ca_file;      /* not empty: clients must present a certificate (mTLS) */
+    bool client_optional;              /* mTLS: ask, but accept clients without a certificate */
+};
+
+/* Loads the files. HK_E_INVALID with file and reason. */
+hk_err hk_tls_create(const struct hk_tls_options *options, struct hk_tls **out) HK_MUST_CHECK;
+void hk_tls_destroy(struct hk_tls *tls);
+
+/* Any thread: loads the files again; on failure the old certificates stay. */
+hk_err hk_tls_reload(struct hk_tls *tls) HK_MUST_CHECK;
+
+#endif
