@@ -17,7 +17,7 @@
 enum { HK_COLUMN_COUNT_MAX = 1024 };
 
 /* Room that encoding `count` values or stamps may need, in bytes. */
-#define HK_COLUMN_BYTES_MAX(count) ((size_t)(count)*8 + 32)
+#define HK_COLUMN_BYTES_MAX(count) ((size_t)(count)*8 + 64)
 
 /* Scratch memory (about 100 KiB) and zstd contexts. Used by one thread at a time. */
 struct hk_column_work;
