@@ -1,0 +1,121 @@
+/*
+ * The hot path of Remote Write 1.0, in a header so that its user can have the predictor inlined:
+ *
+ *     err = hk_rw1_parse_with(rw, batch, my_predict, self);   (my_predict may be static inline)
+ *
+ * It takes series of the usual shape, labels first and then exactly one float sample, and leaves
+ * the rest to the general walker. What makes it safe: (1) a series' end is checked against the
+ * body's end once; (2) every hop over a label is checked against the series' end; (3) the sample
+ * must fill the bytes between the last label and the series' end exactly.
+ */
+#ifndef HK_INGEST_REMOTE_WRITE_FAST_H
+#define HK_INGEST_REMOTE_WRITE_FAST_H
+
+#include "ingest/remote_write.h"
+
+/* Walks on from where a turn stopped, or through one field that the fast path refused. Forwarded
+ * outcomes as in hk_metric_parser.parse; HK_OK: go on. `ref` with `ref_bytes` is a guess for the
+ * field's label block, HK_REF_NONE without one. Not for use outside this header. */
+hk_err hk_rw1_walk_open(struct hk_rw1 *rw, struct hk_batch *batch) HK_MUST_CHECK;
+hk_err hk_rw1_walk_field(
+    struct hk_rw1 *rw, struct hk_batch *batch, uint32_t ref, uint32_t ref_bytes) HK_MUST_CHECK;
+
+/* Content of a field of tag 0x0a at `at` with a length of one or two bytes that ends before `end`:
+ * its start, and its end in *out_end. NULL: anything else. */
+static inline const uint8_t *
+hk_rw1_content(const uint8_t *at, const uint8_t *end, const uint8_t **out_end) {
+    size_t left = (size_t)(end - at);
+    if (left < 3 || at[0] != 0x0a) return NULL;
+    size_t bytes = at[1];
+    at += 2;
+    left -= 2;
+    if (bytes >= 0x80) {
+        if (*at >= 0x80) return NULL;
+        bytes = (bytes & 0x7f) | (size_t)*at << 7;
+        at++;
+        left--;
+    }
+    if (bytes > left) return NULL; /* (1), (2) */
+    *out_end = at + bytes;
+    return at;
+}
+
+/* End of the run of label fields at `at`. */
+static inline const uint8_t *hk_rw1_labels_end(const uint8_t *at, const uint8_t *end) {
+    const uint8_t *next = NULL;
+    while (hk_rw1_content(at, end, &next) != NULL)
+        at = next;
+    return at;
+}
+
+/* Stamp varint of six bytes (years 1971 to 2109) that ends at `end`; at least eight bytes are
+ * readable before `end`. */
+static inline bool hk_rw1_stamp(const uint8_t *end, int64_t *out) {
+    uint64_t word = hk_proto_load64(end - 8) >> 16;
+    if ((word & 0x808080808080) != 0x008080808080) return false;
+    word &= 0x7f7f7f7f7f7f;
+    word = (word & 0x007f007f007f) | (word & 0x7f007f007f00) >> 1;
+    *out = (int64_t)((word & 0x3fff) | (word >> 2 & 0xfffc000) | (word >> 4 & 0x3fff0000000));
+    return true;
+}
+
+/* The one sample that fills [at, end): {1: double, 2: stamp}, or without the value when it is 0. */
+static inline bool
+hk_rw1_sample(const uint8_t *at, const uint8_t *end, double *out_value, int64_t *out_stamp_ms) {
+    const size_t left = (size_t)(end - at);
+    if (HK_LIKELY(left == 18)) {
+        if (at[0] != 0x12 || at[1] != 16 || at[2] != 0x09 || at[11] != 0x10) return false;
+        *out_value = hk_proto_double(hk_proto_load64(at + 3));
+        return hk_rw1_stamp(end, out_stamp_ms); /* (3) */
+    }
+    if (left != 9 || at[0] != 0x12 || at[1] != 7 || at[2] != 0x10) return false;
+    *out_value = 0;
+    return hk_rw1_stamp(end, out_stamp_ms); /* (3) */
+}
+
+/* hk_metric_parser.parse with a predictor known at compile time; `next` may be NULL. */
+static inline __attribute__((always_inline)) hk_err
+hk_rw1_parse_with(struct hk_rw1 *rw, struct hk_batch *batch, hk_key_predict *next, void *self) {
+    if (HK_UNLIKELY(rw->series.rest.at != NULL)) {
+        const hk_err err = hk_rw1_walk_open(rw, batch);
+        if (err != HK_OK) return err;
+    }
+    while (rw->body.at < rw->body.end) {
+        const uint8_t *end = NULL;
+        const uint8_t *at = hk_rw1_content(rw->body.at, rw->body.end, &end);
+        uint32_t ref = HK_REF_NONE, key_bytes = 0;
+        if (HK_LIKELY(at != NULL)) {
+            if (batch->count == HK_BATCH_ENTRIES_MAX) return HK_FULL;
+            const uint8_t *key_end = at;
+            if (next != NULL && next(self, at, (size_t)(end - at), &ref, &key_bytes)) {
+                key_end += key_bytes;
+            } else {
+                ref = HK_REF_NONE;
+                key_end = hk_rw1_labels_end(at, end);
+            }
+            struct hk_entry *entry = &batch->entries[batch->count];
+            if (HK_LIKELY(
+                    key_end > at && hk_rw1_sample(key_end, end, &entry->value, &entry->stamp_ms))) {
+                entry->key = at;
+                entry->key_bytes = (uint32_t)(key_end - at);
+                entry->ref = ref;
+                entry->part = 0;
+                entry->context = &rw->context;
+                entry->start_ms = 0;
+                entry->payload = NULL;
+                entry->payload_bytes = 0;
+                entry->kind = HK_ENTRY_SET;
+                batch->count++;
+                batch->points++;
+                rw->counts.samples++;
+                rw->body.at = end;
+                continue;
+            }
+        }
+        const hk_err err = hk_rw1_walk_field(rw, batch, ref, key_bytes);
+        if (err != HK_OK) return err;
+    }
+    return HK_OK;
+}
+
+#endif
