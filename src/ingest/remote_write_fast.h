@@ -73,6 +73,37 @@ hk_rw1_sample(const uint8_t *at, const uint8_t *end, double *out_value, int64_t 
     return hk_rw1_stamp(end, out_stamp_ms); /* (3) */
 }
 
+/* Takes one series of the usual shape into `entry`: its end, or NULL when it has another shape. A
+ * guess that was made is left in *out_ref and *out_ref_bytes for the general walker. */
+static inline __attribute__((always_inline)) const uint8_t *hk_rw1_take(
+    const uint8_t *from, const uint8_t *body_end, struct hk_entry *entry, hk_key_predict *next,
+    void *self, uint32_t *out_ref, uint32_t *out_ref_bytes) {
+    const uint8_t *end = NULL;
+    const uint8_t *at = hk_rw1_content(from, body_end, &end);
+    if (HK_UNLIKELY(at == NULL)) return NULL;
+    const uint8_t *key_end = at;
+    if (next != NULL && next(self, at, (size_t)(end - at), out_ref, out_ref_bytes)) {
+        key_end += *out_ref_bytes;
+    } else {
+        *out_ref = HK_REF_NONE;
+        key_end = hk_rw1_labels_end(at, end);
+    }
+    double value = 0;
+    int64_t stamp_ms = 0;
+    if (HK_UNLIKELY(key_end == at || !hk_rw1_sample(key_end, end, &value, &stamp_ms))) return NULL;
+    entry->key = at;
+    entry->key_bytes = (uint32_t)(key_end - at);
+    entry->ref = *out_ref;
+    entry->part = 0;
+    entry->stamp_ms = stamp_ms;
+    entry->value = value;
+    entry->start_ms = 0;
+    entry->payload = NULL;
+    entry->payload_bytes = 0;
+    entry->kind = HK_ENTRY_SET;
+    return end;
+}
+
 /* hk_metric_parser.parse with a predictor known at compile time; `next` may be NULL. */
 static inline __attribute__((always_inline)) hk_err
 hk_rw1_parse_with(struct hk_rw1 *rw, struct hk_batch *batch, hk_key_predict *next, void *self) {
@@ -80,42 +111,29 @@ hk_rw1_parse_with(struct hk_rw1 *rw, struct hk_batch *batch, hk_key_predict *nex
         const hk_err err = hk_rw1_walk_open(rw, batch);
         if (err != HK_OK) return err;
     }
-    while (rw->body.at < rw->body.end) {
-        const uint8_t *end = NULL;
-        const uint8_t *at = hk_rw1_content(rw->body.at, rw->body.end, &end);
-        uint32_t ref = HK_REF_NONE, key_bytes = 0;
-        if (HK_LIKELY(at != NULL)) {
-            if (batch->count == HK_BATCH_ENTRIES_MAX) return HK_FULL;
-            const uint8_t *key_end = at;
-            if (next != NULL && next(self, at, (size_t)(end - at), &ref, &key_bytes)) {
-                key_end += key_bytes;
-            } else {
-                ref = HK_REF_NONE;
-                key_end = hk_rw1_labels_end(at, end);
-            }
-            struct hk_entry *entry = &batch->entries[batch->count];
-            if (HK_LIKELY(
-                    key_end > at && hk_rw1_sample(key_end, end, &entry->value, &entry->stamp_ms))) {
-                entry->key = at;
-                entry->key_bytes = (uint32_t)(key_end - at);
-                entry->ref = ref;
-                entry->part = 0;
-                entry->context = &rw->context;
-                entry->start_ms = 0;
-                entry->payload = NULL;
-                entry->payload_bytes = 0;
-                entry->kind = HK_ENTRY_SET;
-                batch->count++;
-                batch->points++;
-                rw->counts.samples++;
-                rw->body.at = end;
-                continue;
-            }
+    for (;;) {
+        const uint8_t *at = rw->body.at, *const end = rw->body.end;
+        uint32_t ref = HK_REF_NONE, ref_bytes = 0;
+        const uint32_t first = batch->count;
+        uint32_t count = first;
+        while (at < end && count < HK_BATCH_ENTRIES_MAX) {
+            struct hk_entry *entry = &batch->entries[count];
+            ref_bytes = 0;
+            const uint8_t *past = hk_rw1_take(at, end, entry, next, self, &ref, &ref_bytes);
+            if (HK_UNLIKELY(past == NULL)) break;
+            entry->context = &rw->context;
+            at = past;
+            count++;
         }
-        const hk_err err = hk_rw1_walk_field(rw, batch, ref, key_bytes);
+        batch->count = count;
+        batch->points += count - first;
+        rw->counts.samples += count - first;
+        rw->body.at = at;
+        if (at == end) return HK_OK;
+        if (count == HK_BATCH_ENTRIES_MAX) return HK_FULL;
+        const hk_err err = hk_rw1_walk_field(rw, batch, ref, ref_bytes);
         if (err != HK_OK) return err;
     }
-    return HK_OK;
 }
 
 #endif
