@@ -40,12 +40,23 @@ hk_rw1_content(const uint8_t *at, const uint8_t *end, const uint8_t **out_end) {
     return at;
 }
 
-/* End of the run of label fields at `at`. */
-static inline const uint8_t *hk_rw1_labels_end(const uint8_t *at, const uint8_t *end) {
-    const uint8_t *next = NULL;
-    while (hk_rw1_content(at, end, &next) != NULL)
-        at = next;
-    return at;
+/*
+ * Bytes of the run of label fields that begins `bytes` bytes before the series' end. The loop is
+ * as short as it can be: a hop may step over the end by less than 16 KiB, which shows afterwards
+ * as a result greater than `bytes`, and nothing is read there.
+ */
+static inline size_t hk_rw1_labels_bytes(const uint8_t *at, size_t bytes) {
+    size_t i = 0;
+    while (i + 2 < bytes && at[i] == 0x0a) { /* (2) */
+        const size_t len = at[i + 1];
+        if (HK_LIKELY(len < 0x80)) {
+            i += 2 + len;
+        } else {
+            if (at[i + 2] >= 0x80) break;
+            i += 3 + ((len & 0x7f) | (size_t)at[i + 2] << 7);
+        }
+    }
+    return i;
 }
 
 /* Stamp varint of six bytes (years 1971 to 2109) that ends at `end`; at least eight bytes are
@@ -59,18 +70,19 @@ static inline bool hk_rw1_stamp(const uint8_t *end, int64_t *out) {
     return true;
 }
 
-/* The one sample that fills [at, end): {1: double, 2: stamp}, or without the value when it is 0. */
+/* The one sample that fills the `left` bytes before `end`: {1: double, 2: stamp}, or without the
+ * value when it is 0. `left` may be any number. */
 static inline bool
-hk_rw1_sample(const uint8_t *at, const uint8_t *end, double *out_value, int64_t *out_stamp_ms) {
-    const size_t left = (size_t)(end - at);
-    if (HK_LIKELY(left == 18)) {
+hk_rw1_sample(const uint8_t *end, size_t left, double *out_value, int64_t *out_stamp_ms) {
+    if (HK_LIKELY(left == 18)) { /* (3) */
+        const uint8_t *at = end - 18;
         if (at[0] != 0x12 || at[1] != 16 || at[2] != 0x09 || at[11] != 0x10) return false;
         *out_value = hk_proto_double(hk_proto_load64(at + 3));
-        return hk_rw1_stamp(end, out_stamp_ms); /* (3) */
+        return hk_rw1_stamp(end, out_stamp_ms);
     }
-    if (left != 9 || at[0] != 0x12 || at[1] != 7 || at[2] != 0x10) return false;
+    if (left != 9 || end[-9] != 0x12 || end[-8] != 7 || end[-7] != 0x10) return false;
     *out_value = 0;
-    return hk_rw1_stamp(end, out_stamp_ms); /* (3) */
+    return hk_rw1_stamp(end, out_stamp_ms);
 }
 
 /* Takes one series of the usual shape into `entry`: its end, or NULL when it has another shape. A
@@ -81,18 +93,21 @@ static inline __attribute__((always_inline)) const uint8_t *hk_rw1_take(
     const uint8_t *end = NULL;
     const uint8_t *at = hk_rw1_content(from, body_end, &end);
     if (HK_UNLIKELY(at == NULL)) return NULL;
-    const uint8_t *key_end = at;
-    if (next != NULL && next(self, at, (size_t)(end - at), out_ref, out_ref_bytes)) {
-        key_end += *out_ref_bytes;
+    const size_t bytes = (size_t)(end - at);
+    size_t key_bytes = 0;
+    if (next != NULL && next(self, at, bytes, out_ref, out_ref_bytes)) {
+        key_bytes = *out_ref_bytes;
     } else {
         *out_ref = HK_REF_NONE;
-        key_end = hk_rw1_labels_end(at, end);
+        key_bytes = hk_rw1_labels_bytes(at, bytes);
     }
     double value = 0;
     int64_t stamp_ms = 0;
-    if (HK_UNLIKELY(key_end == at || !hk_rw1_sample(key_end, end, &value, &stamp_ms))) return NULL;
+    if (HK_UNLIKELY(key_bytes == 0 || !hk_rw1_sample(end, bytes - key_bytes, &value, &stamp_ms))) {
+        return NULL;
+    }
     entry->key = at;
-    entry->key_bytes = (uint32_t)(key_end - at);
+    entry->key_bytes = (uint32_t)key_bytes;
     entry->ref = *out_ref;
     entry->part = 0;
     entry->stamp_ms = stamp_ms;
