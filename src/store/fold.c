@@ -178,7 +178,8 @@ static size_t merge_late(
         write--;
         stamps[write] = item->stamp_ms;
         values[write] = item->value;
-        while (right > 0 && late[right - 1].stamp_ms == item->stamp_ms) right--;
+        while (right > 0 && late[right - 1].stamp_ms == item->stamp_ms)
+            right--;
     }
     size_t moved = total - write;
     memmove(stamps + left, stamps + write, moved * sizeof(stamps[0]));
@@ -194,11 +195,14 @@ static hk_err flush_floats(struct flush *flush, uint32_t ref) {
     size_t high = store->late_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (store->late[middle].ref < key.ref) low = middle + 1;
-        else high = middle;
+        if (store->late[middle].ref < key.ref)
+            low = middle + 1;
+        else
+            high = middle;
     }
     size_t end = low;
-    while (end < store->late_count && store->late[end].ref == ref) end++;
+    while (end < store->late_count && store->late[end].ref == ref)
+        end++;
     size_t count = tail->count;
     if (count + (end - low) == 0) return HK_OK;
     HK_TRY(need_room(flush, count + (end - low)));
@@ -296,13 +300,15 @@ static hk_err write_block(struct flush *flush) {
         if (has_data(store, ref, late_refs)) order[used++] = ref;
     }
     HK_TRY(hk_directory_sort(store->directory, order, used));
-    for (uint32_t i = 0; i < used; i++) HK_TRY(flush_series(flush, order[i]));
+    for (uint32_t i = 0; i < used; i++)
+        HK_TRY(flush_series(flush, order[i]));
     return HK_OK;
 }
 
 /* What the block's note says: up to which log group each shard is contained in blocks. */
 static struct hk_str flush_note(const struct hk_store *store, uint64_t *out) {
-    for (uint32_t i = 0; i < store->options.shards; i++) out[i] = store->shards[i].folded_group;
+    for (uint32_t i = 0; i < store->options.shards; i++)
+        out[i] = store->shards[i].folded_group;
     return (struct hk_str){ (const char *)out, store->options.shards * sizeof(out[0]) };
 }
 
@@ -313,7 +319,8 @@ static void forget_tails(struct hk_store *store) {
         if (tail->count > 0) hk_tail_clear(tail);
     }
     for (struct hk_side_tail *side = store->side_first; side != NULL; side = side->next_ref) {
-        for (uint32_t i = 0; i < side->count; i++) hk_mem_free(side->entries[i].data);
+        for (uint32_t i = 0; i < side->count; i++)
+            hk_mem_free(side->entries[i].data);
         side->count = 0;
     }
     store->late_count = 0;
@@ -330,7 +337,8 @@ hk_err hk_flush_tails(struct hk_store *store, int64_t now_ms) {
     if (store->late_count > 1) {
         hk_rwlock_write(&store->tails_lock);
         qsort(store->late, store->late_count, sizeof(store->late[0]), late_order);
-        for (size_t i = 0; i < store->late_count; i++) store->late[i].number = (uint32_t)i;
+        for (size_t i = 0; i < store->late_count; i++)
+            store->late[i].number = (uint32_t)i;
         hk_rwlock_unlock(&store->tails_lock);
     }
     uint64_t note[HK_STORE_SHARDS_MAX];

@@ -34,8 +34,10 @@ static struct hk_slab *slab_get(struct hk_store *store) {
     hk_mutex_lock(&store->slabs_lock);
     struct hk_slab *slab = store->free_slabs;
     bool may_make = store->slabs_made < HK_SLABS_MAX;
-    if (slab != NULL) store->free_slabs = slab->next;
-    else if (may_make) store->slabs_made++;
+    if (slab != NULL)
+        store->free_slabs = slab->next;
+    else if (may_make)
+        store->slabs_made++;
     hk_mutex_unlock(&store->slabs_lock);
     if (slab == NULL && may_make) {
         slab = slab_create();
@@ -112,8 +114,7 @@ void hk_shard_deinit(struct hk_store_shard *shard) {
 
 /* Notes that the open slab has data from `from` on that belong to the gathering commit. */
 static hk_err gather_span(struct hk_store_shard *shard, uint32_t from) {
-    if (shard->gather_count > 0 &&
-        shard->gather_slab[shard->gather_count - 1] == shard->open) {
+    if (shard->gather_count > 0 && shard->gather_slab[shard->gather_count - 1] == shard->open) {
         return HK_OK;
     }
     if (shard->gather_count == HK_WAL_SPANS_MAX) return HK_E_LIMIT;
@@ -149,8 +150,7 @@ static hk_err put_record(struct hk_store_shard *shard, struct hk_record record) 
     return HK_OK;
 }
 
-hk_err hk_store_append(
-    struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, double value) {
+hk_err hk_store_append(struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, double value) {
     if (HK_UNLIKELY(shard->open->used + 2 > HK_SLAB_RECORDS)) HK_TRY(rotate(shard));
     struct hk_slab *slab = shard->open;
     if (HK_UNLIKELY(slab->opened_ms == 0)) {
@@ -260,8 +260,7 @@ uint64_t hk_store_publish(struct hk_store_shard *shard) {
 void hk_store_kick(struct hk_store_shard *shard, int64_t now_ms) {
     if (!hk_wal_idle(shard->wal)) return;
     if (shard->gather_count == 0 && !shard->gather_dirty) {
-        bool aged = shard->open->opened_ms != 0 &&
-                    now_ms - shard->open->opened_ms > HK_SLAB_AGE_MS;
+        bool aged = shard->open->opened_ms != 0 && now_ms - shard->open->opened_ms > HK_SLAB_AGE_MS;
         /* No slab left: the next turn tries again. */
         if (aged && rotate(shard) < 0) return;
         return;

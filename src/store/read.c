@@ -66,8 +66,7 @@ struct places {
     uint32_t ref_end;
 };
 
-static hk_err make_places(
-    const struct chosen *chosen, struct hk_arena *arena, struct places *out) {
+static hk_err make_places(const struct chosen *chosen, struct hk_arena *arena, struct places *out) {
     uint32_t ref_end = 0;
     for (uint32_t i = 0; i < chosen->count; i++) {
         if (chosen->refs[i] >= ref_end) ref_end = chosen->refs[i] + 1;
@@ -156,14 +155,15 @@ scan_late(const struct hk_store *store, const struct places *places, struct hits
 }
 
 /* Sorts the hits by series (counting sort, stable) into the selection. */
-static hk_err
-group_hits(struct chosen *chosen, const struct hits *hits, struct hk_arena *arena) {
+static hk_err group_hits(struct chosen *chosen, const struct hits *hits, struct hk_arena *arena) {
     chosen->hit_from = hk_arena_alloc(arena, (size_t)chosen->count + 2, sizeof(uint32_t));
     chosen->hits = hk_arena_alloc_raw(arena, hits->count, sizeof(struct hit));
     if (chosen->hit_from == NULL || chosen->hits == NULL) return HK_E_NOMEM;
     uint32_t *from = chosen->hit_from;
-    for (size_t i = 0; i < hits->count; i++) from[hits->items[i].series + 2]++;
-    for (uint32_t i = 0; i < chosen->count; i++) from[i + 2] += from[i + 1];
+    for (size_t i = 0; i < hits->count; i++)
+        from[hits->items[i].series + 2]++;
+    for (uint32_t i = 0; i < chosen->count; i++)
+        from[i + 2] += from[i + 1];
     for (size_t i = 0; i < hits->count; i++) {
         struct hit hit = hits->items[i];
         if (hit.data != NULL) { /* the slab may go before the selection does */
@@ -188,8 +188,8 @@ static hk_err scan_slabs(
     hk_rwlock_unlock(&store->tails_lock);
     for (uint32_t i = 0; i < chosen->slab_count && err >= 0; i++) {
         err = scan_slab(chosen->slabs[i], &places, &hits);
-        bool stop = request->cancel != NULL &&
-                    atomic_load_explicit(request->cancel, memory_order_relaxed);
+        bool stop =
+            request->cancel != NULL && atomic_load_explicit(request->cancel, memory_order_relaxed);
         if (stop && err >= 0) err = HK_E_CANCELED;
     }
     if (err >= 0) err = group_hits(chosen, &hits, arena);
@@ -239,8 +239,7 @@ static hk_err find_in_blocks(
     uint32_t k = 0;
     for (uint32_t i = 0; i < chosen->count && k < found_count; i++) {
         int order = -1;
-        while (k < found_count &&
-               (order = hk_labels_cmp(found[k].labels, chosen->labels[i])) < 0) {
+        while (k < found_count && (order = hk_labels_cmp(found[k].labels, chosen->labels[i])) < 0) {
             k++;
         }
         if (k < found_count && order == 0) chosen->in_blocks[i] = found[k++];
@@ -248,8 +247,7 @@ static hk_err find_in_blocks(
     return HK_OK;
 }
 
-static hk_err fill_labels(
-    struct hk_store *store, struct chosen *chosen, struct hk_arena *arena) {
+static hk_err fill_labels(struct hk_store *store, struct chosen *chosen, struct hk_arena *arena) {
     chosen->labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
     if (chosen->labels == NULL) return HK_E_NOMEM;
     for (uint32_t i = 0; i < chosen->count; i++) {
@@ -272,8 +270,7 @@ static void release(void *self, struct hk_selection *selection) {
 }
 
 static hk_err select_series(
-    void *self, const struct hk_select *request, struct hk_arena *arena,
-    struct hk_selection *out) {
+    void *self, const struct hk_select *request, struct hk_arena *arena, struct hk_selection *out) {
     struct hk_store *store = self;
     struct chosen *chosen = hk_arena_alloc(arena, 1, sizeof(*chosen));
     if (chosen == NULL) return HK_E_NOMEM;
@@ -378,8 +375,8 @@ static hk_err read_newer_blocks(
     hk_err err = take_work(store, &work);
     if (err >= 0) {
         err = hk_blockset_find(
-            snapshot, work, 0, chosen->labels[index], chosen->from_ms, chosen->to_ms,
-            merged->arena, &series);
+            snapshot, work, 0, chosen->labels[index], chosen->from_ms, chosen->to_ms, merged->arena,
+            &series);
         give_work(store, work);
     }
     if (err >= 0) err = read_blocks(store, snapshot, &series, chosen, merged);
@@ -387,12 +384,12 @@ static hk_err read_newer_blocks(
     return err;
 }
 
-static hk_err add_tail(
-    struct hk_store *store, const struct chosen *chosen, uint32_t ref, struct merged *merged) {
+static hk_err
+add_tail(struct hk_store *store, const struct chosen *chosen, uint32_t ref, struct merged *merged) {
     if (ref >= store->tails_count) return HK_OK;
     const struct hk_tail *tail = hk_grow_at(&store->tails, ref);
-    bool outside = tail->count == 0 || tail->last_ms < chosen->from_ms ||
-                   tail->first_ms > chosen->to_ms;
+    bool outside =
+        tail->count == 0 || tail->last_ms < chosen->from_ms || tail->first_ms > chosen->to_ms;
     if (outside) return HK_OK;
     HK_TRY(merged_grow(merged, tail->count));
     int64_t *stamps = merged->stamps + merged->count;
@@ -400,8 +397,10 @@ static hk_err add_tail(
     hk_tail_decode(tail, stamps, values);
     uint32_t from = 0;
     uint32_t to = tail->count;
-    while (from < to && stamps[from] < chosen->from_ms) from++;
-    while (to > from && stamps[to - 1] > chosen->to_ms) to--;
+    while (from < to && stamps[from] < chosen->from_ms)
+        from++;
+    while (to > from && stamps[to - 1] > chosen->to_ms)
+        to--;
     if (to == from) return HK_OK;
     merged->disorder |= merged->count > 0 && stamps[from] <= merged->stamps[merged->count - 1];
     memmove(stamps, stamps + from, (size_t)(to - from) * sizeof(stamps[0]));
@@ -466,7 +465,8 @@ static hk_err put_in_order(struct merged *merged) {
     struct order *order = hk_arena_alloc_raw(merged->arena, merged->count, sizeof(*order));
     struct merged sorted = { .arena = merged->arena };
     if (order == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < merged->count; i++) order[i] = (struct order){ merged->stamps[i], i };
+    for (uint32_t i = 0; i < merged->count; i++)
+        order[i] = (struct order){ merged->stamps[i], i };
     qsort(order, merged->count, sizeof(order[0]), compare_order);
     HK_TRY(merged_grow(&sorted, merged->count));
     if (merged->payloads != NULL) {
@@ -517,10 +517,10 @@ static hk_err read_series(
     if (err >= 0) err = add_payloads(store, chosen, ref, &recent);
     hk_rwlock_unlock(&store->tails_lock);
     if (err < 0) return err;
-    if (epoch != chosen->flush_epoch) err = read_newer_blocks(store, chosen, index, &merged);
+    if (epoch != chosen->flush_epoch)
+        err = read_newer_blocks(store, chosen, index, &merged);
     else if (chosen->in_blocks != NULL) {
-        err = read_blocks(
-            store, chosen->snapshot, &chosen->in_blocks[index], chosen, &merged);
+        err = read_blocks(store, chosen->snapshot, &chosen->in_blocks[index], chosen, &merged);
     }
     if (err >= 0) err = merged_append(&merged, &recent);
     if (err < 0) return err;
@@ -530,8 +530,9 @@ static hk_err read_series(
         HK_TRY(merged_add(&merged, hit->stamp_ms, hit->value, payload));
     }
     HK_TRY(put_in_order(&merged));
-    *out = (struct hk_samples){
-        .stamps_ms = merged.stamps, .values = merged.values, .count = merged.count };
+    *out = (struct hk_samples){ .stamps_ms = merged.stamps,
+                                .values = merged.values,
+                                .count = merged.count };
     return decode_payloads(&merged, out);
 }
 
@@ -545,8 +546,8 @@ struct texts {
 
 static bool add_text(void *self, struct hk_str text) {
     struct texts *texts = self;
-    texts->err = hk_mem_grow(
-        &texts->items, &texts->capacity, texts->count + 1, sizeof(texts->items[0]));
+    texts->err =
+        hk_mem_grow(&texts->items, &texts->capacity, texts->count + 1, sizeof(texts->items[0]));
     if (texts->err < 0) return false;
     texts->items[texts->count++] = text;
     return true;
@@ -592,7 +593,8 @@ static hk_err visit_selected(
     for (uint32_t i = 0; i < count; i++) {
         struct hk_labels labels = hk_directory_labels(store->directory, refs[i], items);
         for (uint32_t k = 0; k < labels.count; k++) {
-            if (name == NULL) (void)add_text(texts, labels.items[k].name);
+            if (name == NULL)
+                (void)add_text(texts, labels.items[k].name);
             else if (hk_str_eq(labels.items[k].name, *name)) {
                 (void)add_text(texts, labels.items[k].value);
             }

@@ -11,8 +11,8 @@ static const uint32_t *set_at(const struct hk_directory *directory, uint32_t ref
 }
 
 /* As hk_labels_cmp; equal pair ids need no look at strings. */
-static int compare_sets(const struct hk_directory *directory, const uint32_t *a,
-                        const uint32_t *b) {
+static int
+compare_sets(const struct hk_directory *directory, const uint32_t *a, const uint32_t *b) {
     uint32_t shorter = a[0] < b[0] ? a[0] : b[0];
     for (uint32_t i = 1; i <= shorter; i++) {
         if (a[i] == b[i]) continue;
@@ -51,8 +51,8 @@ static void merge(
     uint32_t i = 0;
     uint32_t k = 0;
     for (uint32_t at = 0; at < left_count + right_count; at++) {
-        bool take_left = k == right_count ||
-                         (i < left_count && order_refs(&left[i], &right[k], directory) <= 0);
+        bool take_left =
+            k == right_count || (i < left_count && order_refs(&left[i], &right[k], directory) <= 0);
         out[at] = take_left ? left[i++] : right[k++];
     }
 }
@@ -67,11 +67,14 @@ hk_err hk_directory_rank(struct hk_directory *directory, struct hk_label_index *
     uint32_t *all HK_CLEANUP(hk_mem_free_at) =
         hk_mem_alloc((size_t)index->series + 1, sizeof(uint32_t));
     if (index->rank == NULL || before == NULL || added == NULL || all == NULL) return HK_E_NOMEM;
-    for (uint32_t ref = 0; ref < known; ref++) before[old->rank[ref]] = ref;
-    for (uint32_t i = 0; i < fresh; i++) added[i] = known + i;
+    for (uint32_t ref = 0; ref < known; ref++)
+        before[old->rank[ref]] = ref;
+    for (uint32_t i = 0; i < fresh; i++)
+        added[i] = known + i;
     if (fresh > 1) qsort_r(added, fresh, sizeof(added[0]), order_refs, directory);
     merge(directory, before, known, added, fresh, all);
-    for (uint32_t i = 0; i < index->series; i++) index->rank[all[i]] = i;
+    for (uint32_t i = 0; i < index->series; i++)
+        index->rank[all[i]] = i;
     return HK_OK;
 }
 
@@ -94,7 +97,8 @@ hk_err hk_directory_sort(struct hk_directory *directory, uint32_t *refs, uint32_
     }
     hk_rwlock_unlock(&directory->index_lock);
     if (key_count > 1) qsort(keys, key_count, sizeof(keys[0]), order_keys);
-    for (uint32_t i = 0; i < key_count; i++) ranked[i] = (uint32_t)keys[i];
+    for (uint32_t i = 0; i < key_count; i++)
+        ranked[i] = (uint32_t)keys[i];
     if (newer_count > 1) qsort_r(newer, newer_count, sizeof(newer[0]), order_refs, directory);
     merge(directory, ranked, key_count, newer, newer_count, refs);
     return HK_OK;

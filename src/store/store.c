@@ -139,8 +139,7 @@ static hk_err write_mark(struct hk_store *store, uint32_t shard, uint64_t group)
     return HK_OK;
 }
 
-static hk_err open_shard(
-    struct hk_store *store, uint32_t index, struct hk_store_report *report) {
+static hk_err open_shard(struct hk_store *store, uint32_t index, struct hk_store_report *report) {
     struct hk_store_shard *shard = &store->shards[index];
     HK_TRY(hk_shard_init(shard, store, index));
     char dir[4096];
@@ -185,7 +184,8 @@ static hk_err open_parts(struct hk_store *store, struct hk_store_report *report)
         .bytes_max = store->options.retention_bytes,
     };
     HK_TRY(hk_blockset_open(&blocks, &store->blocks));
-    for (uint32_t i = 0; i < store->options.shards; i++) HK_TRY(open_shard(store, i, report));
+    for (uint32_t i = 0; i < store->options.shards; i++)
+        HK_TRY(open_shard(store, i, report));
     return HK_OK;
 }
 
@@ -225,7 +225,8 @@ static void free_tails(struct hk_store *store) {
     while (store->side_first != NULL) {
         struct hk_side_tail *side = store->side_first;
         store->side_first = side->next_ref;
-        for (uint32_t i = 0; i < side->count; i++) hk_mem_free(side->entries[i].data);
+        for (uint32_t i = 0; i < side->count; i++)
+            hk_mem_free(side->entries[i].data);
         hk_mem_free(side->entries);
         hk_mem_free(side);
     }
@@ -252,7 +253,8 @@ void hk_store_close(struct hk_store *store) {
         store->limbo = next;
     }
     free_tails(store);
-    for (uint32_t i = 0; i < store->work_count; i++) hk_block_work_destroy(store->works[i]);
+    for (uint32_t i = 0; i < store->work_count; i++)
+        hk_block_work_destroy(store->works[i]);
     hk_blockset_close(store->blocks);
     hk_directory_close(store->directory);
     hk_file_close(store->lock_fd);

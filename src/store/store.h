@@ -25,7 +25,7 @@ struct hk_store_shard;
 enum { HK_STORE_SHARDS_MAX = 16, HK_SLAB_RECORDS = 1 << 18 };
 
 struct hk_store_options {
-    const char *dir;          /* data directory, made if missing; locked while open */
+    const char *dir; /* data directory, made if missing; locked while open */
     uint32_t shards;
     uint64_t memory_max;      /* budget of the store's arrays, bytes */
     uint64_t wal_bytes_max;   /* flush to blocks when the log is half as large; 0 = 512 MiB */
@@ -34,8 +34,9 @@ struct hk_store_options {
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
     void (*durable)(void *self, uint32_t shard, hk_err err);
     /* At open, in order: side records of other modules (ledger, alerts) found in the log. */
-    void (*side)(void *self, uint32_t shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
-                 struct hk_str bytes);
+    void (*side)(
+        void *self, uint32_t shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
+        struct hk_str bytes);
     void *self;
 };
 
@@ -67,8 +68,8 @@ struct hk_source hk_store_source(struct hk_store *store);
 bool hk_store_has_room(const struct hk_store_shard *shard);
 
 /* Appends a sample: visible after hk_store_publish. HK_E_NOMEM, HK_E_LIMIT when no slab is free. */
-hk_err hk_store_append(
-    struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, double value) HK_MUST_CHECK;
+hk_err hk_store_append(struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, double value)
+    HK_MUST_CHECK;
 
 /* Appends a side record; histograms and exemplars become visible to queries, the other kinds are
  * only logged. `bytes` are copied. */
@@ -96,8 +97,8 @@ bool hk_store_pending(const struct hk_store_shard *shard);
 
 /* Newest value and stamp of a series as far as memory has it (tail); HK_E_NOT_FOUND. May wait a
  * fraction of a millisecond for the folding worker: for rare use only. */
-hk_err hk_store_last(
-    struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, double *out_value) HK_MUST_CHECK;
+hk_err hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, double *out_value)
+    HK_MUST_CHECK;
 
 /* ------------------------------------------------------------------ the worker */
 

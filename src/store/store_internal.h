@@ -30,7 +30,7 @@ struct hk_slab {
     _Atomic uint32_t users;             /* readers */
     uint32_t used, side_used;           /* shard only */
     int64_t base_ms;
-    int64_t opened_ms; /* wall clock of the first sample, 0 = none yet */
+    int64_t opened_ms;    /* wall clock of the first sample, 0 = none yet */
     uint64_t last_commit; /* newest commit with data of this slab */
     uint64_t last_group;  /* its last group, set when submitted */
     struct hk_slab *next;
@@ -52,12 +52,12 @@ struct hk_store_shard {
     _Atomic uint64_t submitted_commit; /* same, for the log thread */
     _Atomic uint64_t durable_commit;
     /* The newest complete snapshot of other modules' state: its groups must stay in the log. */
-    bool state_gathers;       /* it is in the commit that gathers */
-    uint64_t state_submitted; /* first group of the commit in flight that holds one, 0 = none */
+    bool state_gathers;           /* it is in the commit that gathers */
+    uint64_t state_submitted;     /* first group of the commit in flight that holds one, 0 = none */
     _Atomic uint64_t state_group; /* first group of the newest durable one, 0 = none needed */
     /* Closed slabs, oldest first; under slabs_lock. */
     struct hk_slab *closed_first, **closed_last;
-    uint64_t folded_group; /* worker: all groups up to it are in tails or blocks */
+    uint64_t folded_group;          /* worker: all groups up to it are in tails or blocks */
     struct hk_slab *published_open; /* copy of `open` under slabs_lock for readers */
 };
 
@@ -71,7 +71,7 @@ struct hk_side_tail {
         uint8_t *data;
         uint32_t bytes;
         uint8_t kind;
-    } *entries;
+    } * entries;
 };
 
 struct hk_late {
