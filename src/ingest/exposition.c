@@ -9,14 +9,6 @@ void hk_exposition_init(
     *state = (struct hk_exposition){ .input = input, .context = context, .stamp_ms = stamp_ms };
 }
 
-/* Text up to the next blank or newline. */
-HK_SCAN_INLINE struct hk_str scan_token(struct hk_scan *scan) {
-    const char *first = scan->at;
-    while (scan->at < scan->end && *scan->at != ' ' && *scan->at != '\t' && *scan->at != '\n')
-        scan->at++;
-    return (struct hk_str){ first, (size_t)(scan->at - first) };
-}
-
 /* Moves past the newline or to the end; false when something else stands there. */
 HK_SCAN_INLINE bool scan_line_end(struct hk_scan *scan) {
     if (scan->at == scan->end) return true;
@@ -50,7 +42,7 @@ HK_SCAN_INLINE bool scan_stamp(struct hk_scan *scan, bool ignore, int64_t *stamp
     if (scan_line_end(scan)) return true;
     const char *first = scan->at;
     int64_t stamp = 0;
-    if (hk_parse_i64(scan_token(scan), &stamp) < 0) {
+    if (hk_parse_i64(hk_scan_token(scan), &stamp) < 0) {
         scan->at = first;
         return hk_scan_miss(scan, "expected a timestamp in ms or a new line");
     }
@@ -74,7 +66,7 @@ scan_sample(const struct hk_exposition *state, struct hk_scan *scan, struct hk_e
     };
     hk_scan_blanks(scan);
     const char *value = scan->at;
-    if (HK_UNLIKELY(hk_scan_value(scan_token(scan), &entry->value) < 0)) {
+    if (HK_UNLIKELY(hk_scan_value(hk_scan_token(scan), &entry->value) < 0)) {
         scan->at = value;
         return hk_scan_miss(scan, "expected a value behind the series");
     }

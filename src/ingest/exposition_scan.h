@@ -30,17 +30,18 @@ struct hk_scan_quoted {
     bool escaped; /* holds a backslash */
 };
 
-/* Is it [a-zA-Z0-9_:]? */
-static inline bool hk_scan_is_name_char(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= ':') || c == '_';
+/* Is it [a-zA-Z0-9_], or ':' if `metric`? */
+static inline bool hk_scan_is_name_char(char c, bool metric) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           (c == ':' && metric);
 }
 
-/* The end of the run of [a-zA-Z0-9_:] that begins at `at`. */
-HK_SCAN_INLINE const char *hk_scan_name_end(const char *at, const char *end) {
+/* The end of the run of [a-zA-Z0-9_], and ':' if `metric`, that begins at `at`. */
+HK_SCAN_INLINE const char *hk_scan_name_end(const char *at, const char *end, bool metric) {
 #if HK_SCAN_SSE2
     const __m128i case_bit = _mm_set1_epi8(0x20), under = _mm_set1_epi8('_');
     const __m128i letter_first = _mm_set1_epi8('a'), letter_span = _mm_set1_epi8('z' - 'a');
-    const __m128i digit_first = _mm_set1_epi8('0'), digit_span = _mm_set1_epi8(':' - '0');
+    const __m128i digit_first = _mm_set1_epi8('0'), digit_span = _mm_set1_epi8(metric ? 10 : 9);
     while (end - at >= 16) {
         const __m128i text = _mm_loadu_si128((const __m128i *)(const void *)at);
         /* x <= span, unsigned, is min(x, span) == x. */
@@ -54,7 +55,7 @@ HK_SCAN_INLINE const char *hk_scan_name_end(const char *at, const char *end) {
         at += 16;
     }
 #endif
-    while (at < end && hk_scan_is_name_char(*at))
+    while (at < end && hk_scan_is_name_char(*at, metric))
         at++;
     return at;
 }
@@ -84,10 +85,36 @@ hk_scan_quote_end(const char *at, const char *end, bool line, bool *high) {
     return at;
 }
 
+/* The first space, tab or newline at or after `at`; `end` if there is none. */
+HK_SCAN_INLINE const char *hk_scan_token_end(const char *at, const char *end) {
+#if HK_SCAN_SSE2
+    const __m128i space = _mm_set1_epi8(' '), tab = _mm_set1_epi8('\t');
+    const __m128i newline = _mm_set1_epi8('\n');
+    while (end - at >= 16) {
+        const __m128i text = _mm_loadu_si128((const __m128i *)(const void *)at);
+        const __m128i blank = _mm_or_si128(_mm_cmpeq_epi8(text, space), _mm_cmpeq_epi8(text, tab));
+        const unsigned hits =
+            (unsigned)_mm_movemask_epi8(_mm_or_si128(blank, _mm_cmpeq_epi8(text, newline)));
+        if (HK_LIKELY(hits != 0)) return at + __builtin_ctz(hits);
+        at += 16;
+    }
+#endif
+    while (at < end && *at != ' ' && *at != '\t' && *at != '\n')
+        at++;
+    return at;
+}
+
 /* Moves past spaces and tabs. */
 HK_SCAN_INLINE void hk_scan_blanks(struct hk_scan *scan) {
     while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\t'))
         scan->at++;
+}
+
+/* Text up to the next blank or newline; moves there. */
+HK_SCAN_INLINE struct hk_str hk_scan_token(struct hk_scan *scan) {
+    const char *first = scan->at;
+    scan->at = hk_scan_token_end(first, scan->end);
+    return (struct hk_str){ first, (size_t)(scan->at - first) };
 }
 
 /* Is the next byte `c`? */
@@ -135,13 +162,8 @@ HK_SCAN_INLINE bool hk_scan_quoted(struct hk_scan *scan, bool line, struct hk_sc
 HK_SCAN_INLINE struct hk_str hk_scan_name(struct hk_scan *scan, bool metric) {
     const char *first = scan->at;
     if (first == scan->end || (*first >= '0' && *first <= '9')) return (struct hk_str){ first, 0 };
-    const char *last = hk_scan_name_end(first, scan->end);
-    if (!metric) {
-        const char *colon = memchr(first, ':', (size_t)(last - first));
-        if (HK_UNLIKELY(colon != NULL)) last = colon;
-    }
-    scan->at = last;
-    return (struct hk_str){ first, (size_t)(last - first) };
+    scan->at = hk_scan_name_end(first, scan->end, metric);
+    return (struct hk_str){ first, (size_t)(scan->at - first) };
 }
 
 /*

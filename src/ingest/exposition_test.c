@@ -264,8 +264,12 @@ PROPERTY(scans_match_a_plain_loop) {
             const bool plain = hk_test_random() % 8 != 0;
             text[i] = alphabet[hk_test_random() % (plain ? 7 : sizeof(alphabet) - 1)];
         }
-        size_t name = 0, quote = 0;
-        while (name < len && hk_scan_is_name_char(text[name]))
+        size_t name = 0, quote = 0, label = 0, token = 0;
+        while (label < len && hk_scan_is_name_char(text[label], false))
+            label++;
+        while (token < len && text[token] != ' ' && text[token] != '\n')
+            token++;
+        while (name < len && hk_scan_is_name_char(text[name], true))
             name++;
         while (quote < len && text[quote] != '"' && text[quote] != '\\' && text[quote] != '\n')
             quote++;
@@ -275,8 +279,10 @@ PROPERTY(scans_match_a_plain_loop) {
         char *exact = hk_mem_resize(NULL, len + 1, 1);
         memcpy(exact, text, len);
         exact = hk_mem_resize(exact, len == 0 ? 1 : len, 1);
-        CHECK_INT(hk_scan_name_end(exact, exact + len) - exact, name);
+        CHECK_INT(hk_scan_name_end(exact, exact + len, true) - exact, name);
         CHECK_INT(hk_scan_quote_end(exact, exact + len, true, &high) - exact, quote);
+        CHECK_INT(hk_scan_name_end(exact, exact + len, false) - exact, label);
+        CHECK_INT(hk_scan_token_end(exact, exact + len) - exact, token);
         CHECK(high || !want_high);
         hk_mem_free(exact);
     }
