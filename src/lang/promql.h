@@ -17,6 +17,7 @@
 enum {
     HK_PROMQL_TEXT_BYTES_MAX = 1 << 20, /* longest query */
     HK_PROMQL_DEPTH_MAX = 1000,         /* nesting of operators, calls and parentheses */
+    HK_PROMQL_LIST_MAX = 1024,          /* matchers, grouping labels, arguments in one list */
 };
 
 /* Type of a value. */
