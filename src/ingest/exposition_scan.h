@@ -7,7 +7,7 @@
 #ifndef HK_INGEST_EXPOSITION_SCAN_H
 #define HK_INGEST_EXPOSITION_SCAN_H
 
-#include "model/labels.h"
+#include "model/batch.h"
 
 #if defined(__SSE2__) && !defined(HK_SIMD_NONE)
 #include <emmintrin.h>
@@ -224,6 +224,22 @@ HK_SCAN_INLINE bool hk_scan_labels(
         }
     }
 }
+
+/*
+ * The metric name of a metadata line, classic or quoted, up to the blank behind it. False with
+ * `error` set; a NULL error means out of memory.
+ */
+bool hk_scan_meta_name(
+    struct hk_scan *scan, bool strict, struct hk_arena *arena, struct hk_str *out);
+
+/* The rest of a metadata line behind its one blank; moves past the newline. */
+struct hk_str hk_scan_meta_text(struct hk_scan *scan);
+
+/* Hands out a gathered meta, if any, and empties it. HK_FULL: no room in the batch. */
+hk_err hk_scan_meta_flush(struct hk_batch_meta *meta, struct hk_batch *batch);
+
+/* Makes `meta` that of metric `name`: hands out the one of another metric first. HK_FULL. */
+hk_err hk_scan_meta_turn(struct hk_batch_meta *meta, struct hk_str name, struct hk_batch *batch);
 
 /*
  * A sample value: Go's ParseFloat without hexadecimal numbers, and no number beyond the doubles
