@@ -224,7 +224,7 @@ struct hk_conf_global {
 struct hk_conf_job {
     struct hk_str name;
     struct hk_str file; /* where it stands */
-    uint32_t line;
+    uint32_t line, column;
     bool honor_labels, honor_timestamps, track_timestamps_staleness, enable_compression;
     bool convert_classic_to_nhcb, always_scrape_classic, scrape_native, extra_scrape_metrics;
     int64_t interval_ms, timeout_ms;
@@ -441,6 +441,12 @@ hk_err hk_config_load(
 hk_err hk_config_parse(
     struct hk_str path, struct hk_str text, const struct hk_conf_source *source,
     struct hk_conf_report *report, struct hk_config **out) HK_MUST_CHECK;
+
+/*
+ * Is it an address to listen on: host:port, [v6]:port, :port (all interfaces)? `out_loopback`: can
+ * only this host reach it (127.0.0.0/8, ::1, localhost)? HK_E_MALFORMED.
+ */
+hk_err hk_conf_address(struct hk_str address, bool *out_loopback) HK_MUST_CHECK;
 
 /* Frees it with everything in it; NULL is fine. */
 void hk_config_destroy(struct hk_config *config);

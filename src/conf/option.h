@@ -50,7 +50,6 @@ enum {
     HK_OPTION_RAW = 2,    /* no ${…} substitution: the value has a $ syntax of its own */
     HK_OPTION_GO_ENV = 4, /* $NAME and ${NAME} as Prometheus' external_labels; unset = empty */
     HK_OPTION_HIDE = 8,   /* values of the map are secrets */
-    HK_OPTION_LINE = 16,  /* struct field after it (uint32_t, at `line_offset`) gets the line */
 };
 
 #define HK_OPTION_NOT_STORED ((size_t)-1)
