@@ -87,6 +87,7 @@ struct hk_pass_guess {
     struct hk_pass *pass;
     struct hk_pass_cursor *cursor;
     const struct hk_context *context;
+    struct hk_rw1 *rw1; /* the parser that it serves */
 };
 bool hk_pass_predict(
     void *self, const uint8_t *at, size_t left, uint32_t *out_ref, uint32_t *out_key_bytes);
