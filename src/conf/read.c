@@ -67,7 +67,7 @@ static void unknown_key(
     struct hk_conf_reader *reader, const struct hk_option_table *table,
     const struct hk_conf_node *node, const struct hk_conf_pair *pair) {
     const struct hk_option *options[KEYS_MAX];
-    struct hk_str names[KEYS_MAX];
+    struct hk_str names[KEYS_MAX] = { { 0 } };
     size_t count = collect_keys(table, options);
     for (size_t i = 0; i < count; i++)
         names[i] = hk_str_from(options[i]->key);

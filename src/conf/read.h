@@ -21,7 +21,7 @@ struct hk_conf_reader {
     struct hk_arena *arena;
     struct hk_conf_report *report;
     struct hk_conf_expander expander;
-    struct hk_config *config;                 /* for checks; NULL while reading rule files */
+    const struct hk_config *config;           /* for checks; NULL while reading rule files */
     const struct hk_rule_checks *rule_checks; /* for checks of rule files */
     struct hk_conf_work *work;
     size_t work_count, work_capacity, work_done, work_checked;

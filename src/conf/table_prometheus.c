@@ -45,7 +45,7 @@ static const struct hk_option_table limits_table = {
 #define T struct hk_conf_global
 static const struct hk_option global_options[] = {
     DURATION(
-        "scrape_interval", scrape_interval_ms, .fallback_text = "1m", RANGE(0, INT64_MAX),
+        "scrape_interval", scrape_interval_ms, .fallback = "1m", RANGE(0, INT64_MAX),
         .help = "How often to scrape a target"),
     DURATION(
         "scrape_timeout", scrape_timeout_ms, .fallback_text = "10s", RANGE(0, INT64_MAX),
@@ -57,7 +57,7 @@ static const struct hk_option global_options[] = {
         .help = "Formats to ask for, best first; PrometheusProto comes first by default when "
                 "scrape_native_histograms is true"),
     DURATION(
-        "evaluation_interval", evaluation_interval_ms, .fallback_text = "1m", RANGE(0, INT64_MAX),
+        "evaluation_interval", evaluation_interval_ms, .fallback = "1m", RANGE(0, INT64_MAX),
         .help = "Interval of rule groups: recording rules are written this often; alerts are "
                 "judged on arrival"),
     DURATION(

@@ -87,6 +87,42 @@ size_t hk_conf_file_offset(const struct hk_conf_file *file, uint32_t line, uint3
     return at < file->text.len ? at : file->text.len;
 }
 
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+void hk_conf_text_place(
+    const struct hk_conf_node *node, size_t offset, uint32_t *out_line, uint32_t *out_column) {
+    struct hk_str source = node->file->text;
+    bool block = node->style == HK_CONF_LITERAL || node->style == HK_CONF_FOLDED;
+    size_t at = block ? hk_conf_file_offset(node->file, node->line + 1, 1)
+                      : hk_conf_file_offset(node->file, node->line, node->column);
+    if (node->style == HK_CONF_QUOTED) at++;
+    for (size_t i = 0; i <= offset && i < node->text.len; i++) {
+        char c = node->text.ptr[i];
+        if (is_space(c)) continue;
+        while (at < source.len && is_space(source.ptr[at]))
+            at++;
+        /* Quotes and backslashes are doubled or escaped in quoted values. */
+        bool escaped = at + 1 < source.len && source.ptr[at] != c && source.ptr[at + 1] == c;
+        if (escaped) at++;
+        if (i == offset || at >= source.len || source.ptr[at] != c) break;
+        at++;
+    }
+    uint32_t line = 1;
+    size_t start = 0;
+    for (size_t i = 0; i < at && i < source.len; i++) {
+        if (source.ptr[i] != '\n') continue;
+        line++;
+        start = i + 1;
+    }
+    uint32_t column = 1;
+    for (size_t i = start; i < at && i < source.len; i++)
+        column += ((unsigned char)source.ptr[i] & 0xc0) != 0x80;
+    *out_line = line;
+    *out_column = column;
+}
+
 const char *hk_conf_kind_name(const struct hk_conf_node *node) {
     if (node->kind == HK_CONF_SEQUENCE) return "a list";
     return node->kind == HK_CONF_MAPPING ? "a mapping" : "a single value";

@@ -56,6 +56,14 @@ bool hk_conf_node_is_null(const struct hk_conf_node *node);
 /* Byte offset in file->text of a place (columns count characters, as libyaml does). Scans. */
 size_t hk_conf_file_offset(const struct hk_conf_file *file, uint32_t line, uint32_t column);
 
+/*
+ * Where in the file byte `offset` of a scalar's text stands: matches the characters of text and
+ * source that are not spaces, so that it holds for folded and indented blocks too. Falls back to
+ * the nearest place it knows.
+ */
+void hk_conf_text_place(
+    const struct hk_conf_node *node, size_t offset, uint32_t *out_line, uint32_t *out_column);
+
 /* "a value", "a list" or "a mapping". */
 const char *hk_conf_kind_name(const struct hk_conf_node *node);
 
