@@ -17,24 +17,6 @@ HK_SCAN_INLINE bool scan_line_end(struct hk_scan *scan) {
     return true;
 }
 
-/* `name`, `name{…}` or `{"name",…}`. */
-HK_SCAN_INLINE bool
-scan_series(struct hk_scan *scan, struct hk_label_set *out, struct hk_arena *arena) {
-    const struct hk_str name = hk_scan_name(scan, true);
-    if (name.len == 0 && !hk_scan_is(scan, '{')) {
-        return hk_scan_miss(scan, "expected a metric name or '{'");
-    }
-    if (out != NULL && name.len > 0) hk_label_set_add(out, HK_STR("__name__"), name);
-    const char *name_end = scan->at;
-    hk_scan_blanks(scan);
-    if (!hk_scan_is(scan, '{')) {
-        scan->at = name_end; /* the key ends before the blanks */
-        return true;
-    }
-    scan->at++;
-    return hk_scan_labels(scan, false, name.len > 0, out, arena);
-}
-
 /* The optional stamp behind the value and the end of the line. */
 HK_SCAN_INLINE bool scan_stamp(struct hk_scan *scan, bool ignore, int64_t *stamp_ms) {
     if (HK_LIKELY(scan_line_end(scan))) return true;
@@ -55,7 +37,7 @@ HK_SCAN_INLINE bool scan_stamp(struct hk_scan *scan, bool ignore, int64_t *stamp
 HK_SCAN_INLINE bool
 scan_sample(const struct hk_exposition *state, struct hk_scan *scan, struct hk_entry *entry) {
     const char *first = scan->at;
-    if (!scan_series(scan, NULL, NULL)) return false;
+    if (!hk_scan_series(scan, false, NULL, NULL)) return false;
     *entry = (struct hk_entry){
         .key = first,
         .key_bytes = (uint32_t)(scan->at - first),
@@ -175,12 +157,7 @@ static hk_err exposition_labels(
     void *parser_state, struct hk_batch *batch, const struct hk_entry *entry,
     struct hk_label_set *out) {
     (void)parser_state;
-    struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
-    if (!scan_series(&scan, out, batch->arena)) {
-        if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
-        return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
-    }
-    return HK_OK;
+    return hk_scan_key_labels(entry, false, batch->arena, out);
 }
 
 const struct hk_metric_parser hk_exposition_parser = {

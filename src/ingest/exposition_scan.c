@@ -35,6 +35,14 @@ bool hk_scan_add_label(
     return true;
 }
 
+hk_err hk_scan_key_labels(
+    const struct hk_entry *entry, bool strict, struct hk_arena *arena, struct hk_label_set *out) {
+    struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
+    if (hk_scan_series(&scan, strict, out, arena)) return HK_OK;
+    if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
+    return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+}
+
 bool hk_scan_meta_name(
     struct hk_scan *scan, bool strict, struct hk_arena *arena, struct hk_str *out) {
     const char *first = scan->at;

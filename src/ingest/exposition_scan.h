@@ -226,6 +226,32 @@ HK_SCAN_INLINE bool hk_scan_labels(
 }
 
 /*
+ * A series: `name`, `name{…}` or `{"name",…}`, to its last byte. Parameters and result as of
+ * hk_scan_labels.
+ */
+HK_SCAN_INLINE bool hk_scan_series(
+    struct hk_scan *scan, bool strict, struct hk_label_set *out, struct hk_arena *arena) {
+    const struct hk_str name = hk_scan_name(scan, true);
+    if (HK_UNLIKELY(name.len == 0) && !hk_scan_is(scan, '{')) {
+        return hk_scan_miss(scan, "expected a metric name or '{'");
+    }
+    if (out != NULL && name.len > 0) hk_label_set_add(out, HK_STR("__name__"), name);
+    const char *name_end = scan->at;
+    if (!strict) hk_scan_blanks(scan);
+    if (!hk_scan_is(scan, '{')) {
+        scan->at = name_end; /* the key ends before the blanks */
+        return true;
+    }
+    scan->at++;
+    return hk_scan_labels(scan, strict, name.len > 0, out, arena);
+}
+
+/* Adds the labels of an entry whose key is a series. HK_E_MALFORMED, HK_E_NOMEM with a text. */
+hk_err hk_scan_key_labels(
+    const struct hk_entry *entry, bool strict, struct hk_arena *arena,
+    struct hk_label_set *out) HK_MUST_CHECK;
+
+/*
  * The metric name of a metadata line, classic or quoted, up to the blank behind it. False with
  * `error` set; a NULL error means out of memory.
  */
