@@ -10,6 +10,7 @@
 #include "net/http.h"
 #include "net/loop.h"
 #include "os/thread.h"
+#include "engine/tmp_answer.h"
 #include "stream/lag.h"
 
 enum hk_listener { HK_LISTEN_HTTP, HK_LISTEN_OTLP_GRPC, HK_LISTEN_OTLP_HTTP, HK_LISTENERS };
