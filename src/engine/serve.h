@@ -2,9 +2,7 @@
 #ifndef HK_ENGINE_SERVE_H
 #define HK_ENGINE_SERVE_H
 
-#include "base/str.h"
-
-enum hk_spin { HK_SPIN_OFF, HK_SPIN_ADAPTIVE, HK_SPIN_ALWAYS };
+#include "net/loop.h"
 
 /*
  * Flags of the command line. A flag that was given wins over the configuration file; what was not

@@ -17,24 +17,6 @@ HK_SCAN_INLINE bool scan_line_end(struct hk_scan *scan) {
     return true;
 }
 
-/* `name`, `name{…}` or `{"name",…}`. */
-HK_SCAN_INLINE bool
-scan_series(struct hk_scan *scan, struct hk_label_set *out, struct hk_arena *arena) {
-    const struct hk_str name = hk_scan_name(scan, true);
-    if (name.len == 0 && !hk_scan_is(scan, '{')) {
-        return hk_scan_miss(scan, "expected a metric name or '{'");
-    }
-    if (out != NULL && name.len > 0) hk_label_set_add(out, HK_STR("__name__"), name);
-    const char *name_end = scan->at;
-    hk_scan_blanks(scan);
-    if (!hk_scan_is(scan, '{')) {
-        scan->at = name_end; /* the key ends before the blanks */
-        return true;
-    }
-    scan->at++;
-    return hk_scan_labels(scan, false, name.len > 0, out, arena);
-}
-
 /* The optional stamp behind the value and the end of the line. */
 HK_SCAN_INLINE bool scan_stamp(struct hk_scan *scan, bool ignore, int64_t *stamp_ms) {
     if (HK_LIKELY(scan_line_end(scan))) return true;
@@ -55,7 +37,7 @@ HK_SCAN_INLINE bool scan_stamp(struct hk_scan *scan, bool ignore, int64_t *stamp
 HK_SCAN_INLINE bool
 scan_sample(const struct hk_exposition *state, struct hk_scan *scan, struct hk_entry *entry) {
     const char *first = scan->at;
-    if (!scan_series(scan, NULL, NULL)) return false;
+    if (!hk_scan_series(scan, false, NULL, NULL)) return false;
     *entry = (struct hk_entry){
         .key = first,
         .key_bytes = (uint32_t)(scan->at - first),
@@ -89,47 +71,16 @@ static struct hk_str known_type(struct hk_str text) {
     return (struct hk_str){ NULL, 0 };
 }
 
-static hk_err flush_meta(struct hk_exposition *state, struct hk_batch *batch) {
-    if (state->meta.metric.len == 0) return HK_OK;
-    if (batch->meta_count == HK_BATCH_META_MAX) return HK_FULL;
-    batch->metas[batch->meta_count++] = state->meta;
-    state->meta = (struct hk_batch_meta){ { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 } };
-    return HK_OK;
-}
-
-/* The metric name of a HELP or TYPE line. A NULL error means out of memory. */
-static bool scan_meta_name(struct hk_scan *scan, struct hk_arena *arena, struct hk_str *out) {
-    const char *first = scan->at;
-    struct hk_scan_quoted name = { hk_scan_name(scan, true), false };
-    if (name.raw.len == 0 && hk_scan_is(scan, '"') && !hk_scan_quoted(scan, false, &name)) {
-        return false;
-    }
-    const bool ended =
-        scan->at == scan->end || *scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n';
-    if (name.raw.len == 0 || !ended) {
-        scan->at = first;
-        return hk_scan_miss(scan, "expected a metric name behind HELP or TYPE");
-    }
-    *out = hk_scan_unescape(name, true, arena);
-    return out->ptr != NULL;
-}
-
 /* Behind "# HELP " or "# TYPE ". HK_FULL when there is no room: nothing was consumed. */
 static hk_err
 read_meta(struct hk_exposition *state, struct hk_scan *scan, struct hk_batch *batch, bool is_help) {
     struct hk_str name = { "", 0 };
-    if (!scan_meta_name(scan, batch->arena, &name)) {
+    if (!hk_scan_meta_name(scan, false, batch->arena, &name)) {
         return scan->error == NULL ? HK_E_NOMEM : HK_E_MALFORMED;
     }
-    if (!hk_str_eq(state->meta.metric, name)) {
-        if (flush_meta(state, batch) == HK_FULL) return HK_FULL;
-        state->meta.metric = name;
-    }
-    if (scan->at < scan->end && *scan->at != '\n') scan->at++; /* one blank */
-    const char *first = scan->at;
-    skip_line(scan);
-    struct hk_str text = { first, (size_t)(scan->at - first) };
-    if (text.len > 0 && text.ptr[text.len - 1] == '\n') text.len--;
+    if (hk_scan_meta_turn(&state->meta, name, batch) == HK_FULL) return HK_FULL;
+    const struct hk_str text = hk_scan_meta_text(scan);
+    const char *first = text.ptr;
     if (!is_help) {
         state->meta.type = known_type(hk_str_trim(text));
         if (state->meta.type.ptr != NULL) return HK_OK;
@@ -197,7 +148,7 @@ static hk_err exposition_parse(void *parser_state, struct hk_batch *batch) {
         batch->count++;
         batch->points++;
     }
-    if (err == HK_OK) return flush_meta(state, batch);
+    if (err == HK_OK) return hk_scan_meta_flush(&state->meta, batch);
     if (err == HK_E_NOMEM) return hk_fail(err, "exposition: too many escaped names and texts");
     return err == HK_FULL ? err : hk_scan_fail(input, scan.at, scan.error);
 }
@@ -206,12 +157,7 @@ static hk_err exposition_labels(
     void *parser_state, struct hk_batch *batch, const struct hk_entry *entry,
     struct hk_label_set *out) {
     (void)parser_state;
-    struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
-    if (!scan_series(&scan, out, batch->arena)) {
-        if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
-        return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
-    }
-    return HK_OK;
+    return hk_scan_key_labels(entry, false, batch->arena, out);
 }
 
 const struct hk_metric_parser hk_exposition_parser = {

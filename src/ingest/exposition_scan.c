@@ -35,6 +35,56 @@ bool hk_scan_add_label(
     return true;
 }
 
+hk_err hk_scan_key_labels(
+    const struct hk_entry *entry, bool strict, struct hk_arena *arena, struct hk_label_set *out) {
+    struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
+    if (hk_scan_series(&scan, strict, out, arena)) return HK_OK;
+    if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
+    return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+}
+
+bool hk_scan_meta_name(
+    struct hk_scan *scan, bool strict, struct hk_arena *arena, struct hk_str *out) {
+    const char *first = scan->at;
+    struct hk_scan_quoted name = { hk_scan_name(scan, true), false };
+    if (name.raw.len == 0 && hk_scan_is(scan, '"') && !hk_scan_quoted(scan, strict, &name)) {
+        return false;
+    }
+    const bool ended = scan->at == scan->end || *scan->at == ' ' || *scan->at == '\n' ||
+                       (*scan->at == '\t' && !strict);
+    if (name.raw.len == 0 || !ended) {
+        scan->at = first;
+        return hk_scan_miss(scan, "expected a metric name");
+    }
+    *out = hk_scan_unescape(name, true, arena);
+    return out->ptr != NULL;
+}
+
+struct hk_str hk_scan_meta_text(struct hk_scan *scan) {
+    if (scan->at < scan->end && *scan->at != '\n') scan->at++;
+    const char *first = scan->at;
+    const char *newline =
+        first == scan->end ? NULL : memchr(first, '\n', (size_t)(scan->end - first));
+    const char *last = newline == NULL ? scan->end : newline;
+    scan->at = newline == NULL ? scan->end : newline + 1;
+    return (struct hk_str){ first, (size_t)(last - first) };
+}
+
+hk_err hk_scan_meta_flush(struct hk_batch_meta *meta, struct hk_batch *batch) {
+    if (meta->metric.len == 0) return HK_OK;
+    if (batch->meta_count == HK_BATCH_META_MAX) return HK_FULL;
+    batch->metas[batch->meta_count++] = *meta;
+    *meta = (struct hk_batch_meta){ { "", 0 }, { "", 0 }, { "", 0 }, { "", 0 } };
+    return HK_OK;
+}
+
+hk_err hk_scan_meta_turn(struct hk_batch_meta *meta, struct hk_str name, struct hk_batch *batch) {
+    if (hk_str_eq(meta->metric, name)) return HK_OK;
+    if (hk_scan_meta_flush(meta, batch) == HK_FULL) return HK_FULL;
+    meta->metric = name;
+    return HK_OK;
+}
+
 hk_err hk_scan_value(struct hk_str text, double *out) {
     double value = 0;
     if (HK_UNLIKELY(hk_parse_double(text, &value) < 0)) return HK_E_MALFORMED;

@@ -7,7 +7,7 @@
 #ifndef HK_INGEST_EXPOSITION_SCAN_H
 #define HK_INGEST_EXPOSITION_SCAN_H
 
-#include "model/labels.h"
+#include "model/batch.h"
 
 #if defined(__SSE2__) && !defined(HK_SIMD_NONE)
 #include <emmintrin.h>
@@ -224,6 +224,48 @@ HK_SCAN_INLINE bool hk_scan_labels(
         }
     }
 }
+
+/*
+ * A series: `name`, `name{…}` or `{"name",…}`, to its last byte. Parameters and result as of
+ * hk_scan_labels.
+ */
+HK_SCAN_INLINE bool hk_scan_series(
+    struct hk_scan *scan, bool strict, struct hk_label_set *out, struct hk_arena *arena) {
+    const struct hk_str name = hk_scan_name(scan, true);
+    if (HK_UNLIKELY(name.len == 0) && !hk_scan_is(scan, '{')) {
+        return hk_scan_miss(scan, "expected a metric name or '{'");
+    }
+    if (out != NULL && name.len > 0) hk_label_set_add(out, HK_STR("__name__"), name);
+    const char *name_end = scan->at;
+    if (!strict) hk_scan_blanks(scan);
+    if (!hk_scan_is(scan, '{')) {
+        scan->at = name_end; /* the key ends before the blanks */
+        return true;
+    }
+    scan->at++;
+    return hk_scan_labels(scan, strict, name.len > 0, out, arena);
+}
+
+/* Adds the labels of an entry whose key is a series. HK_E_MALFORMED, HK_E_NOMEM with a text. */
+hk_err hk_scan_key_labels(
+    const struct hk_entry *entry, bool strict, struct hk_arena *arena,
+    struct hk_label_set *out) HK_MUST_CHECK;
+
+/*
+ * The metric name of a metadata line, classic or quoted, up to the blank behind it. False with
+ * `error` set; a NULL error means out of memory.
+ */
+bool hk_scan_meta_name(
+    struct hk_scan *scan, bool strict, struct hk_arena *arena, struct hk_str *out);
+
+/* The rest of a metadata line behind its one blank; moves past the newline. */
+struct hk_str hk_scan_meta_text(struct hk_scan *scan);
+
+/* Hands out a gathered meta, if any, and empties it. HK_FULL: no room in the batch. */
+hk_err hk_scan_meta_flush(struct hk_batch_meta *meta, struct hk_batch *batch);
+
+/* Makes `meta` that of metric `name`: hands out the one of another metric first. HK_FULL. */
+hk_err hk_scan_meta_turn(struct hk_batch_meta *meta, struct hk_str name, struct hk_batch *batch);
 
 /*
  * A sample value: Go's ParseFloat without hexadecimal numbers, and no number beyond the doubles

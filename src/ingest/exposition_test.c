@@ -153,9 +153,9 @@ static const struct {
                         "\"thing\"" },
     { "# TYPE a", "line 1: expected counter, gauge, histogram, summary or untyped, got the end of "
                   "input" },
-    { "# TYPE 9 gauge", "line 1: expected a metric name behind HELP or TYPE, got \"9 gauge\"" },
-    { "# TYPE a.b gauge", "line 1: expected a metric name behind HELP or TYPE, got \"a.b gauge\"" },
-    { "# HELP \n", "line 1: expected a metric name behind HELP or TYPE, got \"\"" },
+    { "# TYPE 9 gauge", "line 1: expected a metric name, got \"9 gauge\"" },
+    { "# TYPE a.b gauge", "line 1: expected a metric name, got \"a.b gauge\"" },
+    { "# HELP \n", "line 1: expected a metric name, got \"\"" },
     { "# TYPE \"a gauge", "line 1: a quoted string without its end, got \"\"a gauge\"" },
     { "x 1\n\n# HELP a \xff", "line 3: help that is not valid UTF-8, got \"?\"" },
 };

@@ -14,36 +14,22 @@
 
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
-enum action {
-    REPLACE,
-    KEEP,
-    DROP,
-    KEEP_EQUAL,
-    DROP_EQUAL,
-    HASHMOD,
-    LABEL_MAP,
-    LABEL_DROP,
-    LABEL_KEEP,
-    LOWERCASE,
-    UPPERCASE,
-};
-
-static const char *const action_names[] = {
-    [REPLACE] = "replace",
-    [KEEP] = "keep",
-    [DROP] = "drop",
-    [KEEP_EQUAL] = "keepequal",
-    [DROP_EQUAL] = "dropequal",
-    [HASHMOD] = "hashmod",
-    [LABEL_MAP] = "labelmap",
-    [LABEL_DROP] = "labeldrop",
-    [LABEL_KEEP] = "labelkeep",
-    [LOWERCASE] = "lowercase",
-    [UPPERCASE] = "uppercase",
+static const char *const action_names[HK_RELABEL_ACTIONS] = {
+    [HK_RELABEL_REPLACE] = "replace",
+    [HK_RELABEL_KEEP] = "keep",
+    [HK_RELABEL_DROP] = "drop",
+    [HK_RELABEL_KEEP_EQUAL] = "keepequal",
+    [HK_RELABEL_DROP_EQUAL] = "dropequal",
+    [HK_RELABEL_HASHMOD] = "hashmod",
+    [HK_RELABEL_LABEL_MAP] = "labelmap",
+    [HK_RELABEL_LABEL_DROP] = "labeldrop",
+    [HK_RELABEL_LABEL_KEEP] = "labelkeep",
+    [HK_RELABEL_LOWERCASE] = "lowercase",
+    [HK_RELABEL_UPPERCASE] = "uppercase",
 };
 
 struct rule {
-    enum action action;
+    enum hk_relabel_action action;
     uint32_t source_count;
     const struct hk_str *sources;
     struct hk_str separator, target, replacement;
@@ -143,18 +129,26 @@ static hk_err check_references(const struct hk_regex *regex, struct hk_str patte
     return HK_OK;
 }
 
-static bool is_set(struct hk_str text) {
-    return text.ptr != NULL;
+const char *hk_relabel_action_name(enum hk_relabel_action action) {
+    return (size_t)action < HK_COUNT(action_names) ? action_names[action] : NULL;
 }
 
-static bool find_action(struct hk_str text, enum action *out) {
-    if (!is_set(text)) text = HK_STR("replace");
+bool hk_relabel_action_find(struct hk_str name, enum hk_relabel_action *out) {
     for (size_t i = 0; i < HK_COUNT(action_names); i++) {
-        if (!hk_str_eq_nocase(text, hk_str_from(action_names[i]))) continue;
-        *out = (enum action)i;
+        if (!hk_str_eq_nocase(name, hk_str_from(action_names[i]))) continue;
+        *out = (enum hk_relabel_action)i;
         return true;
     }
     return false;
+}
+
+#define SEPARATOR_DEFAULT   HK_STR(";")
+#define REGEX_DEFAULT       HK_STR("(.*)")
+#define REPLACEMENT_DEFAULT HK_STR("$1")
+
+/* Given, and not just the default written out? */
+static bool differs(struct hk_str text, struct hk_str fallback) {
+    return text.ptr != NULL && !hk_str_eq(text, fallback);
 }
 
 /* Label names are any UTF-8 text but the empty one. */
@@ -162,15 +156,16 @@ static bool name_valid(struct hk_str name) {
     return name.len > 0 && name.len <= HK_LABEL_NAME_BYTES_MAX && hk_utf8_valid(name);
 }
 
-static bool needs_target(enum action action) {
-    return action == REPLACE || action == HASHMOD || action == LOWERCASE || action == UPPERCASE ||
-           action == KEEP_EQUAL || action == DROP_EQUAL;
+static bool needs_target(enum hk_relabel_action action) {
+    return action == HK_RELABEL_REPLACE || action == HK_RELABEL_HASHMOD ||
+           action == HK_RELABEL_LOWERCASE || action == HK_RELABEL_UPPERCASE ||
+           action == HK_RELABEL_KEEP_EQUAL || action == HK_RELABEL_DROP_EQUAL;
 }
 
 /* The checks that Prometheus makes when it loads a rule. */
-static hk_err check_config(const struct hk_relabel_config *config, enum action action) {
+static hk_err check_config(const struct hk_relabel_config *config, enum hk_relabel_action action) {
     const char *name = action_names[action];
-    if (action == HASHMOD && config->modulus == 0) {
+    if (action == HK_RELABEL_HASHMOD && config->modulus == 0) {
         return hk_fail(HK_E_INVALID, "action hashmod needs \"modulus\" of at least 1");
     }
     if (needs_target(action)) {
@@ -181,22 +176,25 @@ static hk_err check_config(const struct hk_relabel_config *config, enum action a
             return hk_fail(HK_E_INVALID, "\"target_label\" is no valid label name");
         }
     }
-    bool fixed =
-        action == LOWERCASE || action == UPPERCASE || action == KEEP_EQUAL || action == DROP_EQUAL;
-    if (fixed && is_set(config->replacement)) {
+    bool fixed = action == HK_RELABEL_LOWERCASE || action == HK_RELABEL_UPPERCASE ||
+                 action == HK_RELABEL_KEEP_EQUAL || action == HK_RELABEL_DROP_EQUAL;
+    if (fixed && differs(config->replacement, REPLACEMENT_DEFAULT)) {
         return hk_fail(HK_E_INVALID, "action %s takes no \"replacement\"", name);
     }
-    if ((action == KEEP_EQUAL || action == DROP_EQUAL) &&
-        (is_set(config->regex) || is_set(config->separator) || config->modulus != 0)) {
+    if ((action == HK_RELABEL_KEEP_EQUAL || action == HK_RELABEL_DROP_EQUAL) &&
+        (differs(config->regex, REGEX_DEFAULT) || differs(config->separator, SEPARATOR_DEFAULT) ||
+         config->modulus != 0)) {
         return hk_fail(
             HK_E_INVALID, "action %s takes only \"source_labels\" and \"target_label\"", name);
     }
-    if (action == LABEL_MAP && is_set(config->replacement) && !name_valid(config->replacement)) {
+    if (action == HK_RELABEL_LABEL_MAP && differs(config->replacement, REPLACEMENT_DEFAULT) &&
+        !name_valid(config->replacement)) {
         return hk_fail(HK_E_INVALID, "\"replacement\" of labelmap is no valid label name");
     }
-    if ((action == LABEL_DROP || action == LABEL_KEEP) &&
+    if ((action == HK_RELABEL_LABEL_DROP || action == HK_RELABEL_LABEL_KEEP) &&
         (config->source_label_count > 0 || config->target_label.len > 0 || config->modulus != 0 ||
-         is_set(config->separator) || is_set(config->replacement))) {
+         differs(config->separator, SEPARATOR_DEFAULT) ||
+         differs(config->replacement, REPLACEMENT_DEFAULT))) {
         return hk_fail(HK_E_INVALID, "action %s takes only \"regex\"", name);
     }
     if (config->source_label_count > HK_RELABEL_SOURCE_LABELS_MAX) {
@@ -227,34 +225,36 @@ copy_sources(struct hk_arena *arena, const struct hk_relabel_config *config, str
 }
 
 static struct hk_str or_default(struct hk_str text, struct hk_str fallback) {
-    return is_set(text) ? text : fallback;
+    return text.ptr != NULL ? text : fallback;
 }
 
 static hk_err
 build_rule(struct hk_relabel *relabel, const struct hk_relabel_config *config, struct rule *rule) {
     struct hk_arena *arena = &relabel->arena;
-    if (!find_action(config->action, &rule->action)) {
-        return hk_fail(HK_E_INVALID, "unknown action \"%.*s\"", HK_STR_ARG(config->action));
+    if ((size_t)config->action >= HK_COUNT(action_names)) {
+        return hk_fail(HK_E_INVALID, "unknown action %d", (int)config->action);
     }
+    rule->action = config->action;
     HK_TRY(check_config(config, rule->action));
     HK_TRY(copy_sources(arena, config, rule));
-    HK_TRY(copy_str(arena, or_default(config->separator, HK_STR(";")), &rule->separator));
+    HK_TRY(copy_str(arena, or_default(config->separator, SEPARATOR_DEFAULT), &rule->separator));
     HK_TRY(copy_str(arena, or_default(config->target_label, HK_STR("")), &rule->target));
-    HK_TRY(copy_str(arena, or_default(config->replacement, HK_STR("$1")), &rule->replacement));
-    hk_err err = hk_regex_create(or_default(config->regex, HK_STR("(.*)")), &rule->regex);
+    HK_TRY(
+        copy_str(arena, or_default(config->replacement, REPLACEMENT_DEFAULT), &rule->replacement));
+    hk_err err = hk_regex_create(or_default(config->regex, REGEX_DEFAULT), &rule->regex);
     if (err < 0) return hk_fail_note(err, "\"regex\"");
     rule->modulus = config->modulus;
     rule->target_varies = contains(rule->target, '$');
     rule->replacement_varies = contains(rule->replacement, '$');
     HK_TRY(check_references(rule->regex, rule->target));
     HK_TRY(check_references(rule->regex, rule->replacement));
-    if (rule->action == HASHMOD && relabel->md5 == NULL) {
+    if (rule->action == HK_RELABEL_HASHMOD && relabel->md5 == NULL) {
         relabel->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
         if (relabel->md5 == NULL) {
             return hk_fail(HK_E_UNSUPPORTED, "hashmod: this system's OpenSSL offers no MD5");
         }
     }
-    bool maps_case = rule->action == LOWERCASE || rule->action == UPPERCASE;
+    bool maps_case = rule->action == HK_RELABEL_LOWERCASE || rule->action == HK_RELABEL_UPPERCASE;
     if (maps_case && relabel->utf8 == (locale_t)0)
         relabel->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     return HK_OK;
@@ -459,8 +459,9 @@ static hk_err change_case(
         for (size_t i = 0; i < value.len;) {
             const unsigned char *at = (const unsigned char *)value.ptr + i;
             size_t bytes = sequence_len(at[0]);
-            len +=
-                encode(map_case(relabel, decode(at, bytes), rule->action == UPPERCASE), text + len);
+            len += encode(
+                map_case(relabel, decode(at, bytes), rule->action == HK_RELABEL_UPPERCASE),
+                text + len);
             i += bytes;
         }
     }
@@ -475,29 +476,30 @@ static hk_err apply_rule(
     struct hk_str value;
     HK_TRY(join_sources(rule, set, arena, &value));
     switch (rule->action) {
-    case REPLACE:
+    case HK_RELABEL_REPLACE:
         return replace(rule, value, set, arena);
-    case KEEP:
+    case HK_RELABEL_KEEP:
         return hk_regex_match(rule->regex, value) ? HK_OK : HK_END;
-    case DROP:
+    case HK_RELABEL_DROP:
         return hk_regex_match(rule->regex, value) ? HK_END : HK_OK;
-    case KEEP_EQUAL:
+    case HK_RELABEL_KEEP_EQUAL:
         return hk_str_eq(hk_label_set_get(set, rule->target), value) ? HK_OK : HK_END;
-    case DROP_EQUAL:
+    case HK_RELABEL_DROP_EQUAL:
         return hk_str_eq(hk_label_set_get(set, rule->target), value) ? HK_END : HK_OK;
-    case HASHMOD:
+    case HK_RELABEL_HASHMOD:
         return hashmod(relabel, rule, value, set, arena);
-    case LABEL_MAP:
+    case HK_RELABEL_LABEL_MAP:
         return label_map(rule, set, arena);
-    case LABEL_DROP:
+    case HK_RELABEL_LABEL_DROP:
         filter_names(rule, set, false);
         return HK_OK;
-    case LABEL_KEEP:
+    case HK_RELABEL_LABEL_KEEP:
         filter_names(rule, set, true);
         return HK_OK;
-    case LOWERCASE:
-    case UPPERCASE:
+    case HK_RELABEL_LOWERCASE:
+    case HK_RELABEL_UPPERCASE:
         return change_case(relabel, rule, value, set, arena);
+    case HK_RELABEL_ACTIONS:
     default:
         return HK_OK;
     }

@@ -9,9 +9,31 @@
 #include "base/arena.h"
 #include "model/labels.h"
 
+/* Order and spelling are those of hk_relabel_action_name. */
+enum hk_relabel_action {
+    HK_RELABEL_REPLACE,
+    HK_RELABEL_KEEP,
+    HK_RELABEL_DROP,
+    HK_RELABEL_KEEP_EQUAL,
+    HK_RELABEL_DROP_EQUAL,
+    HK_RELABEL_HASHMOD,
+    HK_RELABEL_LABEL_MAP,
+    HK_RELABEL_LABEL_DROP,
+    HK_RELABEL_LABEL_KEEP,
+    HK_RELABEL_LOWERCASE,
+    HK_RELABEL_UPPERCASE,
+    HK_RELABEL_ACTIONS, /* their number */
+};
+
+/* "replace", "keepequal", …; NULL for a number outside of the enum. */
+const char *hk_relabel_action_name(enum hk_relabel_action action);
+
+/* The action of that name, in any case. False if there is none. */
+bool hk_relabel_action_find(struct hk_str name, enum hk_relabel_action *out);
+
 /* One rule as it stands in a configuration; borrowed. A string with ptr NULL has the default. */
 struct hk_relabel_config {
-    struct hk_str action; /* default "replace"; case does not matter */
+    enum hk_relabel_action action;
     const struct hk_str *source_labels;
     uint32_t source_label_count;
     struct hk_str separator;    /* default ";" */

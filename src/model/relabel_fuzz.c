@@ -30,15 +30,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes > 1 << 16) return 0;
     uint32_t count = split((struct hk_str){ (const char *)data, bytes }, '\n', lines, LINES_MAX);
     if (count < 6) return 0;
+    enum hk_relabel_action action = HK_RELABEL_REPLACE;
+    if (!hk_relabel_action_find(lines[0], &action)) return 0;
     struct hk_relabel_config config = {
-        .action = given(lines[0]),
+        .action = action,
         .regex = given(lines[1]),
         .target_label = given(lines[2]),
         .replacement = given(lines[3]),
         .separator = given(lines[4]),
         .source_labels = sources,
         .source_label_count = lines[5].len == 0 ? 0 : split(lines[5], ',', sources, SOURCES_MAX),
-        .modulus = hk_str_eq_nocase(lines[0], HK_STR("hashmod")) ? 17 : 0,
+        .modulus = action == HK_RELABEL_HASHMOD ? 17 : 0,
     };
     struct hk_relabel *relabel = NULL;
     if (hk_relabel_create(&config, 1, &relabel) < 0) return 0;

@@ -164,8 +164,11 @@ static struct hk_str optional(const char *text) {
 }
 
 static struct hk_relabel_config config_of(const struct row *row, struct hk_str *sources) {
+    enum hk_relabel_action action = HK_RELABEL_REPLACE;
+    if (row->action != NULL && !hk_relabel_action_find(hk_str_from(row->action), &action))
+        action = HK_RELABEL_ACTIONS;
     return (struct hk_relabel_config){
-        .action = optional(row->action),
+        .action = action,
         .source_labels = sources,
         .source_label_count = row->sources == NULL ? 0 : split(row->sources, ',', sources, 8),
         .separator = optional(row->separator),
@@ -202,7 +205,7 @@ static const struct {
     struct row row;
     const char *text; /* part of the message */
 } refused[] = {
-    { { .action = "frob" }, "unknown action \"frob\"" },
+    { { .action = "frob" }, "unknown action" },
     { { .action = "hashmod", .target = "x" }, "modulus" },
     { { .action = "hashmod", .modulus = 3 }, "target_label" },
     { { .action = "replace" }, "target_label" },
@@ -240,11 +243,11 @@ TEST(chain) {
           .source_label_count = 1,
           .regex = HK_STR("(.*):\\d+"),
           .target_label = HK_STR("__tmp") },
-        { .action = HK_STR("keep"),
+        { .action = HK_RELABEL_KEEP,
           .source_labels = &tmp,
           .source_label_count = 1,
           .regex = HK_STR("web.*") },
-        { .action = HK_STR("labeldrop"), .regex = HK_STR("__tmp") },
+        { .action = HK_RELABEL_LABEL_DROP, .regex = HK_STR("__tmp") },
     };
     struct hk_arena arena;
     hk_arena_init(&arena, 16 << 20);

@@ -384,17 +384,18 @@ void hk_h1_answer(struct hk_http_exchange *exchange, const struct hk_http_answer
     if (!answer->streaming)
         finish(exchange);
     else
-        hk_conn_flush_or_end(conn);
+        hk_conn_settle(conn);
 }
 
-void hk_h1_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes) {
+size_t hk_h1_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes) {
     struct hk_conn *conn = exchange->conn;
-    if (exchange->head_only || conn->dead) return;
+    if (exchange->head_only || conn->dead) return 0;
     struct hk_buf *out = hk_conn_out(conn);
     if (!exchange->http10) hk_buf_printf(out, "%zx\r\n", bytes.len);
     hk_buf_str(out, bytes);
     if (!exchange->http10) hk_buf_bytes(out, "\r\n", 2);
-    hk_conn_flush_or_end(conn);
+    hk_conn_settle(conn);
+    return exchange->conn == NULL ? 0 : hk_conn_pending(conn);
 }
 
 void hk_h1_stream_end(struct hk_http_exchange *exchange) {

@@ -50,12 +50,16 @@ static void took(struct hk_buf *buf, size_t *at, size_t *bytes) {
         hk_buf_clear(buf);
 }
 
+static char *part_at(const struct hk_buf *buf, size_t at) {
+    return buf->ptr == NULL ? NULL : buf->ptr + at;
+}
+
 void hk_conn_flush(struct hk_conn *conn) {
     if (conn->out.err < 0 || conn->big.err < 0) conn->dead = true; /* an answer has a hole */
     while (!conn->dead && hk_conn_pending(conn) > 0) {
         struct iovec parts[2] = {
-            { conn->out.ptr + conn->out_at, conn->out.len - conn->out_at },
-            { conn->big.ptr + conn->big_at, conn->big.len - conn->big_at },
+            { part_at(&conn->out, conn->out_at), conn->out.len - conn->out_at },
+            { part_at(&conn->big, conn->big_at), conn->big.len - conn->big_at },
         };
         int first = parts[0].iov_len == 0;
         int count = 2 - first - (parts[1].iov_len == 0);
@@ -86,8 +90,19 @@ static hk_err detect(struct hk_conn *conn) {
         conn->protocol = HK_CONN_HTTP1;
         return HK_OK;
     }
-    if (len == PREFACE_BYTES) conn->dead = true;
-    return HK_MORE;
+    if (len < PREFACE_BYTES) return HK_MORE;
+    if (hk_h2_begin(conn) < 0) conn->dead = true;
+    return HK_OK;
+}
+
+/* What was read before the protocol was known. */
+static void input_first(struct hk_conn *conn) {
+    if (conn->protocol != HK_CONN_HTTP2) {
+        hk_h1_go_on(conn);
+        return;
+    }
+    hk_h2_input(conn, conn->in.ptr, conn->in.len);
+    hk_buf_deinit(&conn->in);
 }
 
 static void read_first(struct hk_conn *conn) {
@@ -100,8 +115,7 @@ static void read_first(struct hk_conn *conn) {
     conn->in.len += (size_t)got;
     if (!conn->begun) conn->since_ns = hk_loop_now_ns(conn->server->loop);
     conn->begun = true;
-    if (detect(conn) != HK_OK) return;
-    hk_h1_go_on(conn);
+    if (detect(conn) == HK_OK && !conn->dead) input_first(conn);
 }
 
 static void linger(struct hk_conn *conn) {
@@ -125,6 +139,8 @@ static void conn_read(struct hk_conn *conn) {
     if (conn->closing) return;
     if (conn->protocol == HK_CONN_DETECT)
         read_first(conn);
+    else if (conn->protocol == HK_CONN_HTTP2)
+        hk_h2_read(conn);
     else
         hk_h1_read(conn);
 }
@@ -157,6 +173,7 @@ static int64_t deadline_of(const struct hk_conn *conn) {
     if (conn->lingering) return conn->since_ns + LINGER_NS;
     if (conn->write_since_ns != 0) return conn->write_since_ns + limits->write_timeout_ns;
     if (conn->protocol == HK_CONN_HTTP1) return hk_h1_deadline(conn);
+    if (conn->protocol == HK_CONN_HTTP2) return hk_h2_check_ns(conn);
     return conn->since_ns + (conn->begun ? limits->header_timeout_ns : limits->idle_timeout_ns);
 }
 
@@ -167,20 +184,26 @@ static void arm(struct hk_conn *conn) {
     if (hk_loop_arm(conn->server->loop, &conn->timer, deadline_ns) < 0) conn->dead = true;
 }
 
+/* The phase's time is over. */
+static void expire(struct hk_conn *conn) {
+    bool waits = conn->lingering || conn->write_since_ns != 0;
+    if (!waits && conn->protocol == HK_CONN_HTTP1 && conn->begun) {
+        hk_h1_timeout(conn);
+        return;
+    }
+    if (!conn->lingering && (conn->begun || waits)) hk_stat_add(&conn->server->stats.timeouts, 1);
+    conn->dead = true;
+}
+
 static void conn_timer(struct hk_timer *timer) {
     struct hk_conn *conn = conn_of_timer(timer);
-    if (hk_loop_now_ns(conn->server->loop) >= deadline_of(conn)) {
-        conn->busy = true;
-        bool idle = !conn->begun && !conn->lingering && conn->write_since_ns == 0;
-        if (!idle && !conn->lingering && conn->protocol == HK_CONN_HTTP1 &&
-            conn->write_since_ns == 0) {
-            hk_h1_timeout(conn);
-        } else {
-            if (!idle && !conn->lingering) hk_stat_add(&conn->server->stats.timeouts, 1);
-            conn->dead = true;
-        }
-        conn->busy = false;
-    }
+    bool streams = conn->protocol == HK_CONN_HTTP2 && !conn->lingering;
+    conn->busy = true;
+    if (hk_loop_now_ns(conn->server->loop) >= deadline_of(conn))
+        expire(conn);
+    else if (streams)
+        hk_h2_timeout(conn);
+    conn->busy = false;
     hk_conn_settle(conn);
 }
 
@@ -215,6 +238,7 @@ void hk_conn_destroy(struct hk_conn *conn) {
     hk_loop_disarm(server->loop, &conn->timer);
     conn->dead = conn->busy = true; /* (3) answers given by `gone` do not come back here */
     hk_h1_detach(conn);
+    hk_h2_detach(conn);
     hk_socket_close(conn->io.fd);
     hk_server_account(server, &conn->accounted, 0);
     hk_buf_deinit(&conn->in);
@@ -267,27 +291,39 @@ static void unpause(struct hk_conn *conn) {
     conn->busy = false;
 }
 
-void hk_conn_flush_or_end(struct hk_conn *conn) {
-    if (conn->busy) return;
-    hk_conn_flush(conn);
-    if (!conn->dead) {
-        watch(conn);
-        arm(conn);
+/* Makes and writes frames as long as the socket takes them. */
+static void pump(struct hk_conn *conn) {
+    if (conn->server->draining && !conn->goaway) {
+        conn->goaway = true;
+        hk_h2_drain(conn);
     }
-    /* Failing to arm is no loss: a broken socket is reported by the poller, too. */
-    if (conn->dead && hk_loop_arm(conn->server->loop, &conn->timer, 0) < 0) return;
-    account(conn);
+    conn->busy = true;
+    size_t before = 0;
+    do {
+        hk_h2_pump(conn);
+        before = hk_conn_pending(conn);
+        if (!conn->dead) hk_conn_flush(conn);
+    } while (!conn->dead && before > 0 && hk_conn_pending(conn) == 0);
+    conn->busy = false;
+}
+
+/* All output is written: is this the end? */
+static void end_if_over(struct hk_conn *conn) {
+    bool http2 = conn->protocol == HK_CONN_HTTP2;
+    if (conn->eof && (http2 || conn->h1.exchange == NULL)) conn->dead = true;
+    if (http2 && !conn->dead && hk_h2_is_over(conn)) conn->closing = true;
+    if (conn->closing && !conn->lingering && !conn->dead) begin_linger(conn);
+    if (conn->server->draining && !conn->begun && !conn->lingering) conn->dead = true;
 }
 
 void hk_conn_settle(struct hk_conn *conn) {
     if (conn->busy) return; /* (3) */
-    if (!conn->dead) hk_conn_flush(conn);
+    if (conn->protocol == HK_CONN_HTTP2 && !conn->dead && !conn->lingering)
+        pump(conn);
+    else if (!conn->dead)
+        hk_conn_flush(conn);
     unpause(conn);
-    if (!conn->dead && hk_conn_pending(conn) == 0) {
-        if (conn->eof && conn->h1.exchange == NULL) conn->dead = true;
-        if (conn->closing && !conn->lingering && !conn->dead) begin_linger(conn);
-        if (conn->server->draining && !conn->begun && !conn->lingering) conn->dead = true;
-    }
+    if (!conn->dead && hk_conn_pending(conn) == 0) end_if_over(conn);
     if (!conn->dead) watch(conn);
     if (!conn->dead) arm(conn);
     account(conn);

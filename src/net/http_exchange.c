@@ -43,16 +43,27 @@ static void free_exchange(struct hk_http_exchange *exchange) {
     hk_mem_free(exchange);
 }
 
+void hk_exchange_end(struct hk_http_exchange *exchange) {
+    exchange->answered = true;
+    if (!exchange->handed) return;
+    struct hk_http_server *server = exchange->server;
+    exchange->handed = false;
+    if (exchange->prev != NULL)
+        exchange->prev->next = exchange->next;
+    else
+        server->open = exchange->next;
+    if (exchange->next != NULL) exchange->next->prev = exchange->prev;
+    server->open_count--;
+}
+
+void hk_exchange_account(struct hk_http_exchange *exchange) {
+    size_t now = exchange->body.capacity + exchange->plain.capacity + exchange->answer.capacity;
+    hk_server_account(exchange->server, &exchange->accounted, now);
+}
+
 void hk_exchange_release(struct hk_http_exchange *exchange) {
     struct hk_http_server *server = exchange->server;
-    if (exchange->handed) {
-        if (exchange->prev != NULL)
-            exchange->prev->next = exchange->next;
-        else
-            server->open = exchange->next;
-        if (exchange->next != NULL) exchange->next->prev = exchange->prev;
-        server->open_count--;
-    }
+    hk_exchange_end(exchange);
     hk_server_account(server, &exchange->accounted, 0);
     size_t bytes = exchange->body.capacity + exchange->plain.capacity;
     if (server->pool_bytes + bytes > HK_HTTP_POOL_BYTES_MAX) {
@@ -94,10 +105,27 @@ void hk_exchange_detach(struct hk_http_exchange *exchange) {
     exchange->conn = NULL;
     exchange->request.peer_identity = HK_STR("");
     exchange->request.peer = HK_STR("");
-    if (exchange->handed)
-        hk_exchange_tell_gone(exchange);
-    else
+    if (!exchange->handed) {
         hk_exchange_release(exchange);
+        return;
+    }
+    struct hk_http_server *server = exchange->server;
+    exchange->tell_later = true;
+    /* The timer is always armed, so that this needs no memory. */
+    if (HK_NEVER(hk_loop_arm(server->loop, &server->tell, 0) < 0)) return;
+}
+
+void hk_exchange_tell_all(struct hk_http_server *server) {
+    struct hk_http_exchange *exchange = server->open;
+    while (exchange != NULL) {
+        if (!exchange->tell_later) {
+            exchange = exchange->next;
+            continue;
+        }
+        exchange->tell_later = false;
+        hk_exchange_tell_gone(exchange);
+        exchange = server->open; /* the list may be another one now */
+    }
 }
 
 /* Request. */
@@ -183,8 +211,7 @@ char *hk_exchange_room(struct hk_http_exchange *exchange, size_t bytes, int *out
         return NULL;
     char *to = hk_buf_reserve(&exchange->body, bytes);
     if (to == NULL && exchange->body.err == HK_E_LIMIT) *out_status = 413;
-    size_t now = exchange->body.capacity + exchange->plain.capacity;
-    hk_server_account(server, &exchange->accounted, now);
+    hk_exchange_account(exchange);
     return to;
 }
 
@@ -208,8 +235,7 @@ static int decode_body(
     hk_buf_clear(&exchange->plain);
     hk_err err = hk_codec_decode(&server->codec, coding, *body, bytes_max, &exchange->plain);
     *body = hk_buf_get(&exchange->plain);
-    size_t now = exchange->body.capacity + exchange->plain.capacity;
-    hk_server_account(server, &exchange->accounted, now);
+    hk_exchange_account(exchange);
     if (err == HK_OK && server->memory <= server->options.limits.memory_max) return 0;
     if (err == HK_E_MALFORMED) {
         *out_text = "the body is not what its encoding says, or it ends early\n";
@@ -305,9 +331,13 @@ void hk_http_add_header(
     /* A name or value that would break the head is left out rather than sent (RFC 9110 §5.5). */
     if (exchange->conn == NULL || !hk_http_is_token(name) || !hk_http_is_value(value)) return;
     if (exchange->added_count == HK_HTTP_ADDED_MAX) return;
-    struct hk_http_header header = { hk_arena_str(&exchange->arena, name),
-                                     hk_arena_str(&exchange->arena, value) };
-    if (header.name.ptr == NULL || header.value.ptr == NULL) return;
+    char *lower = hk_arena_alloc_raw(&exchange->arena, name.len, 1);
+    struct hk_http_header header = { { lower, name.len }, hk_arena_str(&exchange->arena, value) };
+    if (lower == NULL || header.value.ptr == NULL) return;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; /* RFC 9113 §8.2 */
+    }
     exchange->added[exchange->added_count++] = header;
 }
 
@@ -346,11 +376,12 @@ static void compress_answer(
 }
 
 static void send_answer(struct hk_http_exchange *exchange, const struct hk_http_answer *answer) {
-    if (exchange->conn == NULL) {
+    if (exchange->conn == NULL)
         hk_exchange_release(exchange);
-    } else {
+    else if (exchange->conn->protocol == HK_CONN_HTTP2)
+        hk_h2_answer(exchange, answer);
+    else
         hk_h1_answer(exchange, answer);
-    }
 }
 
 static void respond(
@@ -379,18 +410,31 @@ void hk_http_stream_begin(
     struct hk_http_exchange *exchange, int status, struct hk_str content_type) {
     struct hk_http_answer answer = { .status = status, .type = content_type, .streaming = true };
     exchange->streaming = true;
-    if (exchange->conn != NULL) hk_h1_answer(exchange, &answer);
+    if (exchange->conn != NULL) send_answer(exchange, &answer);
 }
 
 size_t hk_http_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes) {
     if (exchange->conn == NULL || bytes.len == 0) return 0;
-    hk_h1_stream_write(exchange, bytes);
-    return exchange->conn == NULL ? 0 : hk_conn_pending(exchange->conn);
+    if (exchange->conn->protocol == HK_CONN_HTTP2) return hk_h2_stream_write(exchange, bytes);
+    return hk_h1_stream_write(exchange, bytes);
 }
 
 void hk_http_stream_end(struct hk_http_exchange *exchange) {
     if (exchange->conn == NULL)
         hk_exchange_release(exchange);
+    else if (exchange->conn->protocol == HK_CONN_HTTP2)
+        hk_h2_stream_end(exchange);
     else
         hk_h1_stream_end(exchange);
+}
+
+void hk_grpc_respond(
+    struct hk_http_exchange *exchange, int grpc_status, struct hk_str message, struct hk_str text,
+    struct hk_str details) {
+    if (exchange->conn == NULL)
+        hk_exchange_release(exchange);
+    else if (exchange->conn->protocol == HK_CONN_HTTP2)
+        hk_h2_answer_grpc(exchange, grpc_status, message, text, details);
+    else
+        hk_http_respond(exchange, 415, HK_STR("text/plain"), HK_STR("gRPC needs HTTP/2\n"));
 }

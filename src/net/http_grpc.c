@@ -47,12 +47,12 @@ int hk_grpc_unframe(
     struct hk_str frame = *out_message;
     const struct hk_http_request *request = &exchange->request;
     *out_text = "the request is not one gRPC message: 1 byte flag, 4 bytes length, message";
-    if (frame.len < PREFIX_BYTES) return GRPC_INVALID_ARGUMENT;
+    if (frame.len < PREFIX_BYTES) return GRPC_INTERNAL;
     const unsigned char *prefix = (const unsigned char *)frame.ptr;
     size_t len = (size_t)prefix[1] << 24 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 8 |
                  (size_t)prefix[4];
     if (prefix[0] > 1) return GRPC_INTERNAL;
-    if (len != frame.len - PREFIX_BYTES) return GRPC_INVALID_ARGUMENT;
+    if (len != frame.len - PREFIX_BYTES) return GRPC_INTERNAL;
     *out_message = hk_str_part(frame, PREFIX_BYTES, frame.len);
     exchange->coding = HK_CODING_IDENTITY;
     if (prefix[0] == 0) return 0;
@@ -69,11 +69,39 @@ int hk_grpc_unframe(
     return 0;
 }
 
-void hk_grpc_respond(
-    struct hk_http_exchange *exchange, int grpc_status, struct hk_str message, struct hk_str text,
-    struct hk_str details) {
-    (void)grpc_status;
-    (void)message;
-    (void)details;
-    hk_http_respond(exchange, 500, HK_STR("text/plain"), text);
+/* gRPC over HTTP/2, "Status-Message": bytes outside of printable ASCII, and '%'. */
+struct hk_str hk_grpc_text(struct hk_arena *arena, struct hk_str text) {
+    static const char hex[] = "0123456789ABCDEF";
+    char *to = text.len > SIZE_MAX / 3 ? NULL : hk_arena_alloc_raw(arena, text.len * 3 + 1, 1);
+    if (to == NULL) return (struct hk_str){ NULL, 0 };
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c >= 0x20 && c < 0x7f && c != '%') {
+            to[len++] = (char)c;
+            continue;
+        }
+        to[len++] = '%';
+        to[len++] = hex[c >> 4];
+        to[len++] = hex[c & 15];
+    }
+    return (struct hk_str){ to, len };
+}
+
+struct hk_str hk_grpc_base64(struct hk_arena *arena, struct hk_str bytes) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *to = hk_arena_alloc_raw(arena, bytes.len / 3 + 1, 4);
+    if (to == NULL) return (struct hk_str){ NULL, 0 };
+    size_t len = 0;
+    for (size_t at = 0; at < bytes.len; at += 3) {
+        size_t count = bytes.len - at < 3 ? bytes.len - at : 3;
+        uint32_t group = 0;
+        for (size_t i = 0; i < 3; i++) {
+            group = group << 8 | (i < count ? (unsigned char)bytes.ptr[at + i] : 0U);
+        }
+        for (size_t i = 0; i <= count; i++) {
+            to[len++] = digits[group >> (18 - 6 * i) & 63];
+        }
+    }
+    return (struct hk_str){ to, len };
 }

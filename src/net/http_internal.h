@@ -52,6 +52,7 @@ struct hk_conn {
     bool closing;      /* close when the output is written */
     bool lingering;    /* our end is shut; reading what still comes, to avoid a reset */
     bool begun;        /* part of a request has arrived */
+    bool goaway;       /* HTTP/2: sent */
     bool paused;       /* too much output waits to begin the next request */
     struct hk_buf in;  /* read and not parsed yet */
     struct hk_buf out; /* waits for the socket, from out_at */
@@ -71,18 +72,24 @@ struct hk_conn {
 
 struct hk_http_exchange {
     struct hk_http_server *server;
-    struct hk_conn *conn;                 /* (1) */
-    struct hk_http_exchange *next, *prev; /* open list or pool */
-    int32_t stream_id;                    /* HTTP/2 */
-    bool handed, streaming, gone_called, complete;
+    struct hk_conn *conn;                               /* (1) */
+    struct hk_http_exchange *next, *prev;               /* open list or pool */
+    struct hk_http_exchange *stream_next, *stream_prev; /* HTTP/2: of the connection */
+    int32_t stream_id;                                  /* HTTP/2 */
+    bool handed;                                        /* the handler has it: on the open list */
+    bool answered;   /* the answer is complete, if not yet sent */
+    bool streaming;  /* the answer is a stream */
+    bool complete;   /* the whole request has arrived */
+    bool tell_later; /* `gone` is due */
+    bool gone_called;
     bool keep_alive, head_only, http10;
-    bool over_limit; /* HTTP/2: the body is being thrown away */
+    bool in_head, discard; /* HTTP/2: head is arriving; body is thrown away */
+    uint64_t length;       /* HTTP/2: declared, 0 = unknown */
     enum hk_coding coding, accept;
     struct hk_arena arena;
     struct hk_http_request request;
     struct hk_buf body, plain, answer;
     size_t answer_at; /* HTTP/2: bytes given to frames */
-    bool answer_ended;
     size_t accounted;
     int64_t since_ns; /* end of headers */
     struct hk_http_header added[HK_HTTP_ADDED_MAX];
@@ -98,6 +105,7 @@ struct hk_http_server {
     struct hk_http_options options;
     struct hk_io listener;
     struct hk_timer accept_again;
+    struct hk_timer tell; /* always armed; tells handlers of gone clients */
     struct hk_sockaddr address;
     struct hk_conn *conns;
     struct hk_http_exchange *open; /* handed to the handler */
@@ -163,10 +171,6 @@ struct hk_buf *hk_conn_out(struct hk_conn *conn);
 /* Writes what waits, as far as the socket takes it. */
 void hk_conn_flush(struct hk_conn *conn);
 
-/* The same outside of a turn, for streams: a connection that broke is destroyed later, by its
- * timer, because the caller still holds its exchange. */
-void hk_conn_flush_or_end(struct hk_conn *conn);
-
 /* http1.c */
 
 /* One turn of reading. Sets conn->eof or conn->dead. */
@@ -177,7 +181,7 @@ void hk_h1_go_on(struct hk_conn *conn);
 
 /* Sends head and body, or the head of a stream. */
 void hk_h1_answer(struct hk_http_exchange *exchange, const struct hk_http_answer *answer);
-void hk_h1_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes);
+size_t hk_h1_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes);
 void hk_h1_stream_end(struct hk_http_exchange *exchange);
 
 /* When the present phase ends with a timeout; INT64_MAX: never. */
@@ -188,6 +192,45 @@ void hk_h1_timeout(struct hk_conn *conn);
 
 /* The connection ends: lets go of the exchange. */
 void hk_h1_detach(struct hk_conn *conn);
+
+/* http2.c: the preface has been seen */
+
+/* Makes the session. On failure the connection must be destroyed. */
+hk_err hk_h2_begin(struct hk_conn *conn) HK_MUST_CHECK;
+
+/* Parses `data`, all of it. */
+void hk_h2_input(struct hk_conn *conn, const char *data, size_t len);
+
+/* One turn of reading. Sets conn->eof or conn->dead. */
+void hk_h2_read(struct hk_conn *conn);
+
+/* Makes frames into conn->out until enough waits there. Not from inside a callback. */
+void hk_h2_pump(struct hk_conn *conn);
+
+/* Nothing more will be read or written? */
+bool hk_h2_is_over(const struct hk_conn *conn);
+
+/* Tells the peer to open no more streams. */
+void hk_h2_drain(struct hk_conn *conn);
+
+/* The connection ends: lets go of all exchanges. */
+void hk_h2_detach(struct hk_conn *conn);
+
+/* When to look for late streams, and looking for them. */
+int64_t hk_h2_check_ns(const struct hk_conn *conn);
+void hk_h2_timeout(struct hk_conn *conn);
+
+/* http2_answer.c */
+
+/* As their HTTP/1 twins. */
+void hk_h2_answer(struct hk_http_exchange *exchange, const struct hk_http_answer *answer);
+size_t hk_h2_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes);
+void hk_h2_stream_end(struct hk_http_exchange *exchange);
+
+/* Message and trailers, or trailers only. */
+void hk_h2_answer_grpc(
+    struct hk_http_exchange *exchange, int grpc_status, struct hk_str message, struct hk_str text,
+    struct hk_str details);
 
 /* http_exchange.c */
 
@@ -200,8 +243,20 @@ void hk_exchange_release(struct hk_http_exchange *exchange);
 /* Frees the pool. */
 void hk_exchange_free_pool(struct hk_http_server *server);
 
-/* The connection is lost: tells the handler if it has the exchange, releases it otherwise. */
+/* The handler is done with it: off the open list. */
+void hk_exchange_end(struct hk_http_exchange *exchange);
+
+/* Counts its buffers in server->memory. */
+void hk_exchange_account(struct hk_http_exchange *exchange);
+
+/*
+ * The connection or stream is lost: releases the exchange, or, if the handler has it, has the
+ * handler told in a turn of its own (it may be in the middle of answering another exchange).
+ */
 void hk_exchange_detach(struct hk_http_exchange *exchange);
+
+/* Tells all handlers that are to be told. */
+void hk_exchange_tell_all(struct hk_http_server *server);
 
 /* Tells the handler once that nobody waits for the answer any more. */
 void hk_exchange_tell_gone(struct hk_http_exchange *exchange);
@@ -229,6 +284,12 @@ void hk_exchange_refuse(struct hk_http_exchange *exchange, int status, const cha
 /* Takes the single message out of its frame (RFC: gRPC over HTTP/2). 0 or a gRPC status. */
 int hk_grpc_unframe(
     struct hk_http_exchange *exchange, struct hk_str *out_message, const char **out_text);
+
+/* `text` as grpc-message wants it: percent-encoded. ptr NULL when out of memory. */
+struct hk_str hk_grpc_text(struct hk_arena *arena, struct hk_str text);
+
+/* `bytes` in base64 without padding, as binary metadata is sent. */
+struct hk_str hk_grpc_base64(struct hk_arena *arena, struct hk_str bytes);
 
 /* The gRPC status for an HTTP status (gRPC's http-grpc-status-mapping, and 413/415/503). */
 int hk_grpc_status_of(int http_status);

@@ -68,6 +68,12 @@ static void accept_again(struct hk_timer *timer) {
     if (HK_NEVER(hk_loop_arm(server->loop, timer, at_ns) < 0)) return;
 }
 
+static void tell_gone(struct hk_timer *timer) {
+    struct hk_http_server *server = (void *)((char *)timer - offsetof(struct hk_http_server, tell));
+    if (HK_NEVER(hk_loop_arm(server->loop, timer, INT64_MAX) < 0)) return;
+    hk_exchange_tell_all(server);
+}
+
 /* The process has no descriptors left: a listener that stays readable would spin. */
 static void pause_accepting(struct hk_http_server *server) {
     hk_stat_add(&server->stats.connections_refused, 1);
@@ -151,6 +157,7 @@ hk_err hk_http_listen(
     server->options = *options;
     server->address = parsed;
     server->accept_again.fire = accept_again;
+    server->tell.fire = tell_gone;
     server->listener = (struct hk_io){ hk_socket_listen(&parsed, BACKLOG), listener_ready };
     hk_err err = HK_OK;
     if (server->listener.fd < 0) {
@@ -159,6 +166,10 @@ hk_err hk_http_listen(
     } else {
         (void)hk_socket_local(server->listener.fd, &server->address);
         err = hk_loop_watch(loop, &server->listener, HK_IO_READ);
+    }
+    if (err == HK_OK) {
+        err = hk_loop_arm(loop, &server->tell, INT64_MAX);
+        if (err < 0) hk_loop_unwatch(loop, &server->listener);
     }
     if (err < 0) {
         hk_socket_close(server->listener.fd);
@@ -202,6 +213,8 @@ void hk_http_close(struct hk_http_server *server) {
     while (server->conns != NULL) {
         hk_conn_destroy(server->conns);
     }
+    hk_exchange_tell_all(server);
+    hk_loop_disarm(server->loop, &server->tell);
     /* What the handler still holds has been told `gone`, and is canceled here. */
     while (server->open != NULL) {
         hk_exchange_release(server->open);

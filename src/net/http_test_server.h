@@ -22,7 +22,7 @@ struct test_server {
     struct hk_http_exchange *waiting; /* deferred */
     struct hk_http_exchange *stream;  /* streamed until the client is gone */
     uint32_t gone, refused, handled;  /* read after the thread has ended, or relaxed */
-    char text[256];
+    struct hk_task task;
 };
 
 static inline void test_server_run(void *arg) {

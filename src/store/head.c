@@ -294,6 +294,10 @@ void hk_store_kick(struct hk_store_shard *shard, int64_t now_ms) {
     (void)hk_wal_submit(shard->wal, &commit);
 }
 
+bool hk_store_idle(const struct hk_store_shard *shard) {
+    return hk_wal_idle(shard->wal);
+}
+
 uint64_t hk_store_durable(const struct hk_store_shard *shard) {
     return atomic_load_explicit(&shard->durable_commit, memory_order_acquire);
 }

@@ -89,6 +89,9 @@ uint64_t hk_store_publish(struct hk_store_shard *shard);
  * when told of a durable commit. */
 void hk_store_kick(struct hk_store_shard *shard, int64_t now_ms);
 
+/* Is no commit of the shard in flight? */
+bool hk_store_idle(const struct hk_store_shard *shard);
+
 /* Number of the newest durable commit. */
 uint64_t hk_store_durable(const struct hk_store_shard *shard);
 
