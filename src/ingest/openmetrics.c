@@ -122,6 +122,7 @@ scan_sample(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batch 
         .key = first,
         .key_bytes = (uint32_t)(scan->at - first),
         .ref = HK_REF_NONE,
+        .part = state->part,
         .context = state->context,
         .kind = HK_ENTRY_SET,
     };
@@ -216,6 +217,7 @@ read_comment(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batch
     const struct hk_str text = hk_scan_meta_text(scan);
     bool nomem = false;
     const char *error = set_meta(&state->meta, word, text, batch->arena, &nomem);
+    if (word == 'T') state->part = hk_scan_part_of(state->meta.type);
     if (error == NULL) return nomem ? HK_E_NOMEM : HK_OK;
     scan->at = text.ptr;
     (void)hk_scan_miss(scan, error);

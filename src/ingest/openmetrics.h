@@ -28,6 +28,7 @@ struct hk_openmetrics {
     int64_t stamp_ms;            /* of samples without their own, and of their exemplars */
     bool ignore_stamps;          /* the samples' own stamps are checked but not used */
     bool ended;                  /* `# EOF` was read */
+    uint64_t part;               /* of the samples behind the last TYPE line */
     struct hk_batch_meta meta;   /* of the family being read, not yet handed out */
     uint64_t exemplars_rejected; /* left out since init */
 };
