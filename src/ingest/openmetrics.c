@@ -66,7 +66,7 @@ static bool scan_stamp(struct hk_scan *scan, int64_t *out_ms) {
     return true;
 }
 
-static bool labels_fit(struct hk_labels labels) {
+bool hk_openmetrics_exemplar_fits(struct hk_labels labels) {
     size_t chars = 0;
     for (uint32_t i = 0; i < labels.count; i++) {
         const struct hk_str parts[] = { labels.items[i].name, labels.items[i].value };
@@ -94,7 +94,7 @@ scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batc
     if (!scan_stamp(scan, &exemplar.stamp_ms)) return false;
     struct hk_str payload;
     hk_err err = hk_label_set_finish(&set, &exemplar.labels);
-    if (err == HK_OK && !labels_fit(exemplar.labels)) err = HK_E_LIMIT;
+    if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, batch->arena, &payload);
     if (err == HK_E_NOMEM) return false;
     if (err < 0) {

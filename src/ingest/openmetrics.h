@@ -38,6 +38,9 @@ void hk_openmetrics_init(
     struct hk_openmetrics *state, struct hk_str input, const struct hk_context *context,
     int64_t stamp_ms);
 
+/* Have the labels of an exemplar at most 128 characters in all (specification, "Exemplars")? */
+bool hk_openmetrics_exemplar_fits(struct hk_labels labels);
+
 /* `state` is a struct hk_openmetrics. Errors and metas as in exposition.h; `unit` is set, too. */
 extern const struct hk_metric_parser hk_openmetrics_parser;
 
