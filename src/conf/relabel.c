@@ -3,18 +3,18 @@
 
 #include "base/mem.h"
 
-static const char *const actions[] = {
-    [HK_CONF_REPLACE] = "replace",
-    [HK_CONF_KEEP] = "keep",
-    [HK_CONF_DROP] = "drop",
-    [HK_CONF_KEEP_EQUAL] = "keepequal",
-    [HK_CONF_DROP_EQUAL] = "dropequal",
-    [HK_CONF_HASHMOD] = "hashmod",
-    [HK_CONF_LABELMAP] = "labelmap",
-    [HK_CONF_LABELDROP] = "labeldrop",
-    [HK_CONF_LABELKEEP] = "labelkeep",
-    [HK_CONF_LOWERCASE] = "lowercase",
-    [HK_CONF_UPPERCASE] = "uppercase",
+static const enum hk_relabel_action actions[] = {
+    [HK_CONF_REPLACE] = HK_RELABEL_REPLACE,
+    [HK_CONF_KEEP] = HK_RELABEL_KEEP,
+    [HK_CONF_DROP] = HK_RELABEL_DROP,
+    [HK_CONF_KEEP_EQUAL] = HK_RELABEL_KEEP_EQUAL,
+    [HK_CONF_DROP_EQUAL] = HK_RELABEL_DROP_EQUAL,
+    [HK_CONF_HASHMOD] = HK_RELABEL_HASHMOD,
+    [HK_CONF_LABELMAP] = HK_RELABEL_LABEL_MAP,
+    [HK_CONF_LABELDROP] = HK_RELABEL_LABEL_DROP,
+    [HK_CONF_LABELKEEP] = HK_RELABEL_LABEL_KEEP,
+    [HK_CONF_LOWERCASE] = HK_RELABEL_LOWERCASE,
+    [HK_CONF_UPPERCASE] = HK_RELABEL_UPPERCASE,
 };
 
 /* A value equal to its default counts as not given. */
@@ -31,7 +31,7 @@ hk_err hk_conf_relabel_compile(
     for (uint32_t i = 0; i < count; i++) {
         const struct hk_conf_relabel *rule = &rules[i];
         configs[i] = (struct hk_relabel_config){
-            .action = hk_str_from(actions[rule->action]),
+            .action = actions[rule->action],
             .source_labels = rule->source_labels.items,
             .source_label_count = rule->source_labels.count,
             .separator = unless_default(rule->separator, ";"),

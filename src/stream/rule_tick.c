@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "os/clock.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { QUERY_ARENA_MAX = 512 << 20, COST_FACTOR = 20, ERROR_WAIT_MS = 1000 };
