@@ -82,6 +82,10 @@ hk_err hk_directory_select(
     uint32_t series_max, const _Atomic bool *cancel, struct hk_arena *arena, uint32_t **out_refs,
     uint32_t *out_count) HK_MUST_CHECK;
 
+/* Sorts refs by their labels (hk_labels_cmp). */
+hk_err
+hk_directory_sort(struct hk_directory *directory, uint32_t *refs, uint32_t count) HK_MUST_CHECK;
+
 /* Brings the index up to date when enough new series wait; called by a worker. HK_E_NOMEM. */
 hk_err hk_directory_index(struct hk_directory *directory) HK_MUST_CHECK;
 

@@ -30,6 +30,7 @@ struct hk_label_index {
     uint32_t *counts;      /* per pair: number of refs */
     uint32_t *name_at;     /* names + 1 offsets into name_pairs */
     uint32_t *name_pairs;  /* pair ids grouped by name */
+    uint32_t *rank;        /* per ref: place in the order of labels */
     uint64_t bytes;
     _Atomic uint32_t users;
     struct hk_label_index *retired_next;
@@ -87,6 +88,9 @@ hk_err hk_registration_load(struct hk_directory *directory, struct hk_directory_
 void hk_registration_name(struct hk_directory *directory, struct hk_str name);
 void hk_registration_pair(struct hk_directory *directory, uint32_t name, struct hk_str value);
 void hk_registration_set(struct hk_directory *directory, const uint32_t *ids, uint32_t count);
+
+/* Fills index->rank from the directory's current index and the series since. */
+hk_err hk_directory_rank(struct hk_directory *directory, struct hk_label_index *index);
 
 /* Frees an index. */
 void hk_label_index_free(struct hk_label_index *index);

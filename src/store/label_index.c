@@ -16,6 +16,7 @@ void hk_label_index_free(struct hk_label_index *index) {
     hk_mem_free(index->counts);
     hk_mem_free(index->name_at);
     hk_mem_free(index->name_pairs);
+    hk_mem_free(index->rank);
     hk_mem_free(index);
 }
 
@@ -115,6 +116,7 @@ hk_err hk_directory_index(struct hk_directory *directory) {
     struct hk_label_index *index = hk_mem_alloc(1, sizeof(*index));
     if (index == NULL) return HK_E_NOMEM;
     hk_err err = build(directory, index);
+    if (err >= 0) err = hk_directory_rank(directory, index);
     if (err < 0) {
         hk_label_index_free(index);
         return err;

@@ -16,7 +16,10 @@ static double make_value(unsigned kind, uint32_t i) {
     case 3:
         return (double)(hk_test_random() % 3) - 1;
     case 4:
-        return i % 5 == 0 ? (double)NAN : i % 5 == 1 ? -0.0 : i % 5 == 2 ? HUGE_VAL : 1e300 / (i + 1);
+        return i % 5 == 0   ? (double)NAN
+               : i % 5 == 1 ? -0.0
+               : i % 5 == 2 ? HUGE_VAL
+                            : 1e300 / (i + 1);
     default: {
         uint64_t bits = hk_test_random();
         double value = 0;

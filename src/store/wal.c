@@ -212,6 +212,10 @@ bool hk_wal_idle(const struct hk_wal *wal) {
     return !atomic_load_explicit(&wal->busy, memory_order_acquire);
 }
 
+uint64_t hk_wal_next(const struct hk_wal *wal) {
+    return wal->submitted + 1;
+}
+
 uint64_t hk_wal_submit(struct hk_wal *wal, const struct hk_wal_commit *commit) {
     hk_assert(hk_wal_idle(wal));
     hk_assert(commit->span_count > 0 && commit->span_count <= HK_WAL_SPANS_MAX);

@@ -82,6 +82,9 @@ hk_err hk_wal_open(
 /* Shard: is no commit in flight? */
 bool hk_wal_idle(const struct hk_wal *wal);
 
+/* Shard: number that the first group of the next commit gets. */
+uint64_t hk_wal_next(const struct hk_wal *wal);
+
 /* Shard: hands over a commit (copied; its records and side bytes are borrowed until durable).
  * Only when idle. Returns the number that the last group of the commit gets. */
 uint64_t hk_wal_submit(struct hk_wal *wal, const struct hk_wal_commit *commit);
