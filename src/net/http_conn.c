@@ -250,6 +250,11 @@ static void conn_timer(struct hk_timer *timer) {
 
 /* Life. */
 
+static void count_open(struct hk_http_server *server, uint32_t change) {
+    uint32_t *open = &server->stats.connections_open;
+    __atomic_store_n(open, *open + change, __ATOMIC_RELAXED);
+}
+
 void hk_conn_create(struct hk_http_server *server, int fd, const struct hk_sockaddr *peer) {
     struct hk_conn *conn = hk_mem_alloc(1, sizeof(*conn));
     if (conn == NULL) {
@@ -272,7 +277,7 @@ void hk_conn_create(struct hk_http_server *server, int fd, const struct hk_socka
     conn->next = server->conns;
     if (conn->next != NULL) conn->next->prev = conn;
     server->conns = conn;
-    server->stats.connections_open++;
+    count_open(server, 1);
     hk_stat_add(&server->stats.connections_total, 1);
     if (hk_loop_watch(server->loop, &conn->io, HK_IO_READ) < 0) conn->dead = true;
     hk_conn_settle(conn);
@@ -297,7 +302,7 @@ void hk_conn_destroy(struct hk_conn *conn) {
     else
         server->conns = conn->next;
     if (conn->next != NULL) conn->next->prev = conn->prev;
-    server->stats.connections_open--;
+    count_open(server, (uint32_t)-1);
     hk_mem_free(conn);
 }
 
