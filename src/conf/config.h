@@ -11,6 +11,7 @@
 
 #include "conf/problem.h"
 #include "model/labels.h"
+#include "model/relabel.h"
 
 enum {
     HK_CONF_FILE_BYTES_MAX = 16 << 20,   /* of one file */
@@ -416,7 +417,9 @@ struct hk_config {
     struct hk_conf_influx influx;
     struct hk_conf_pushgateway pushgateway;
 
-    struct hk_str canonical; /* YAML with all defaults, secrets hidden: /api/v1/status/config */
+    /* YAML with all defaults, secrets hidden: /api/v1/status/config; and the same of what
+     * `alertmanager` or `alertmanager_file` says, "" when there is none: /api/v2/status. */
+    struct hk_str canonical, alertmanager_canonical;
 };
 
 /* Where values come from; all zero = the process' environment and file system. */
@@ -447,6 +450,13 @@ hk_err hk_config_parse(
  * only this host reach it (127.0.0.0/8, ::1, localhost)? HK_E_MALFORMED.
  */
 hk_err hk_conf_address(struct hk_str address, bool *out_loopback) HK_MUST_CHECK;
+
+/*
+ * Compiles relabelling steps of a configuration; the result copies everything and is ended by
+ * hk_relabel_destroy. HK_E_INVALID with the reason, HK_E_LIMIT, HK_E_NOMEM.
+ */
+hk_err hk_conf_relabel_compile(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) HK_MUST_CHECK;
 
 /* Frees it with everything in it; NULL is fine. */
 void hk_config_destroy(struct hk_config *config);

@@ -187,7 +187,8 @@ put_default(struct printer *printer, const struct frame *frame, const struct hk_
                                      .defaults = true,
                                      .header = true,
                                      .indent = frame->indent + 2 });
-    } else if (option->fallback != NULL && option->fallback_text == NULL) {
+    } else if (
+        option->fallback != NULL && option->fallback[0] != 0 && option->fallback_text == NULL) {
         begin_line(printer, frame->indent);
         hk_buf_printf(printer->out, "%s: ", option->key);
         if (option->type == HK_OPTION_STRING || option->type == HK_OPTION_FILE) {
