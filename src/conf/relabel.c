@@ -3,20 +3,6 @@
 
 #include "base/mem.h"
 
-static const char *const actions[] = {
-    [HK_CONF_REPLACE] = "replace",
-    [HK_CONF_KEEP] = "keep",
-    [HK_CONF_DROP] = "drop",
-    [HK_CONF_KEEP_EQUAL] = "keepequal",
-    [HK_CONF_DROP_EQUAL] = "dropequal",
-    [HK_CONF_HASHMOD] = "hashmod",
-    [HK_CONF_LABELMAP] = "labelmap",
-    [HK_CONF_LABELDROP] = "labeldrop",
-    [HK_CONF_LABELKEEP] = "labelkeep",
-    [HK_CONF_LOWERCASE] = "lowercase",
-    [HK_CONF_UPPERCASE] = "uppercase",
-};
-
 /* A value equal to its default counts as not given. */
 static struct hk_str unless_default(struct hk_str text, const char *fallback) {
     struct hk_str none = { NULL, 0 };
@@ -31,7 +17,7 @@ hk_err hk_conf_relabel_compile(
     for (uint32_t i = 0; i < count; i++) {
         const struct hk_conf_relabel *rule = &rules[i];
         configs[i] = (struct hk_relabel_config){
-            .action = hk_str_from(actions[rule->action]),
+            .action = (enum hk_relabel_action)rule->action,
             .source_labels = rule->source_labels.items,
             .source_label_count = rule->source_labels.count,
             .separator = unless_default(rule->separator, ";"),
