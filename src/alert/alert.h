@@ -61,10 +61,10 @@ void hk_alert_rule_destroy(struct hk_alert_rule *rule);
 /*
  * The verdict on one series of the rule's expression: `labels` is the result's label set (borrowed,
  * __name__ is removed), `active` whether it is in the result at `at_ms`. Needed on every change;
- * calling it again with the same verdict only refreshes the value. `at_ms` never goes back.
- * HK_E_LIMIT: refused, the rule has `limit` active alerts (counted, existing ones go on).
- * HK_E_EXISTS: another series already has the same labels after the rule's labels were applied.
- * HK_E_MALFORMED, HK_E_NOMEM.
+ * calling it again with the same verdict only refreshes the value. `at_ms` never goes back;
+ * verdicts of one stamp come before hk_alert_tick() with that stamp. HK_E_LIMIT: refused, the rule
+ * has `limit` active alerts (counted, existing ones go on). HK_E_EXISTS: another series already has
+ * the same labels after the rule's labels were applied. HK_E_MALFORMED, HK_E_NOMEM.
  */
 hk_err hk_alert_update(
     struct hk_alert_rule *rule, struct hk_labels labels, double value, bool active,

@@ -1,6 +1,8 @@
 /* The slow parts of scanning text expositions: escapes, labels, odd numbers and errors. */
 #include "ingest/exposition_scan.h"
 
+#include "ingest/exposition_float.h"
+
 #include <inttypes.h>
 #include <math.h>
 
@@ -35,12 +37,35 @@ bool hk_scan_add_label(
     return true;
 }
 
+uint64_t hk_scan_part_of(struct hk_str type) {
+    if (hk_str_is(type, "histogram")) return HK_SCAN_PART_BUCKET;
+    return hk_str_is(type, "summary") ? HK_SCAN_PART_QUANTILE : HK_SCAN_PART_PLAIN;
+}
+
+/* Rewrites a number; other text stays. False: out of memory. */
+static bool canonical_number(struct hk_str *text, struct hk_arena *arena) {
+    double value = 0;
+    char number[HK_DOUBLE_BYTES_MAX];
+    if (hk_scan_value(*text, &value) < 0) return true;
+    *text = hk_arena_str(arena, (struct hk_str){ number, hk_exposition_float(value, number) });
+    return text->ptr != NULL;
+}
+
 hk_err hk_scan_key_labels(
     const struct hk_entry *entry, bool strict, struct hk_arena *arena, struct hk_label_set *out) {
     struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
-    if (hk_scan_series(&scan, strict, out, arena)) return HK_OK;
-    if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
-    return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+    const uint32_t first = out->count;
+    bool fine = hk_scan_series(&scan, strict, out, arena);
+    if (scan.error != NULL) return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+    const struct hk_str number = entry->part == HK_SCAN_PART_BUCKET     ? HK_STR("le")
+                                 : entry->part == HK_SCAN_PART_QUANTILE ? HK_STR("quantile")
+                                                                        : HK_STR("");
+    for (uint32_t i = first; i < out->count && number.len > 0 && fine; i++) {
+        if (hk_str_eq(out->items[i].name, number)) {
+            fine = canonical_number(&out->items[i].value, arena);
+        }
+    }
+    return fine ? HK_OK : hk_fail(HK_E_NOMEM, "labels: out of memory");
 }
 
 bool hk_scan_meta_name(

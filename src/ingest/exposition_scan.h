@@ -246,7 +246,16 @@ HK_SCAN_INLINE bool hk_scan_series(
     return hk_scan_labels(scan, strict, name.len > 0, out, arena);
 }
 
-/* Adds the labels of an entry whose key is a series. HK_E_MALFORMED, HK_E_NOMEM with a text. */
+/* `part` of a text entry: the label of its family's type that holds a number. */
+enum { HK_SCAN_PART_PLAIN, HK_SCAN_PART_BUCKET, HK_SCAN_PART_QUANTILE };
+
+/* The part for samples behind a TYPE line of that type. */
+uint64_t hk_scan_part_of(struct hk_str type);
+
+/*
+ * Adds the labels of an entry whose key is a series; `le` and `quantile` in canonical form, as the
+ * part says. HK_E_MALFORMED, HK_E_NOMEM with a text.
+ */
 hk_err hk_scan_key_labels(
     const struct hk_entry *entry, bool strict, struct hk_arena *arena,
     struct hk_label_set *out) HK_MUST_CHECK;

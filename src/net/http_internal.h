@@ -53,6 +53,7 @@ struct hk_conn {
     bool lingering;    /* our end is shut; reading what still comes, to avoid a reset */
     bool begun;        /* part of a request has arrived */
     bool goaway;       /* HTTP/2: sent */
+    bool reread;       /* TLS holds input; the timer reads it */
     bool paused;       /* too much output waits to begin the next request */
     struct hk_buf in;  /* read and not parsed yet */
     struct hk_buf out; /* waits for the socket, from out_at */
@@ -67,6 +68,7 @@ struct hk_conn {
     struct hk_h1 h1;
     struct hk_h2 *h2;
     struct hk_str peer, identity;
+    char *identity_text;
     char peer_text[HK_SOCKADDR_TEXT_MAX];
 };
 
@@ -116,6 +118,7 @@ struct hk_http_server {
     bool draining;
     struct hk_http_stats stats;
     struct hk_codec codec;
+    int64_t handshake_round_ns, handshake_spent_ns;
     int64_t date_until_ns;
     char date[32];
     struct hk_http_header headers[HK_HTTP_HEADERS_MAX];
