@@ -216,6 +216,7 @@ static void take(struct request *request) {
         .cursor = hk_pass_cursor(&shard->pass, request->http->peer),
     };
     shard->readable_ns = request->http->readable_ns;
+    hk_alerts_begin(shard, hk_clock_realtime_ms());
     hk_err err = run_pass(request, &run);
     hk_alerts_commit(shard, hk_clock_realtime_ms());
     int64_t decided_ns = hk_clock_monotonic_ns();

@@ -29,7 +29,7 @@ def config(sink):
 host_metrics: {{enabled: false}}
 rule_files: [rules.yml]
 alertmanager:
-  route: {{receiver: ops, group_by: ['...'], group_wait: 0s}}
+  route: {{receiver: ops, group_by: ['...'], group_wait: 0s, group_interval: 1s}}
   receivers:
   - name: ops
     webhook_configs: [{{url: '{sink.url}'}}]
