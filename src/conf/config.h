@@ -437,6 +437,10 @@ hk_err hk_config_parse(
  */
 hk_err hk_conf_address(struct hk_str address, bool *out_loopback) HK_MUST_CHECK;
 
+/* The steps in the form of model/relabel.h: `out` has room for `count`; strings are borrowed. */
+void hk_conf_relabel_configs(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel_config *out);
+
 /*
  * Compiles relabelling steps of a configuration; the result copies everything and is ended by
  * hk_relabel_destroy. HK_E_INVALID with the reason, HK_E_LIMIT, HK_E_NOMEM.

@@ -9,14 +9,11 @@ static struct hk_str unless_default(struct hk_str text, const char *fallback) {
     return hk_str_is(text, fallback) ? none : text;
 }
 
-hk_err hk_conf_relabel_compile(
-    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) {
-    HK_CLEANUP(hk_mem_free_at)
-    struct hk_relabel_config *configs = hk_mem_alloc((size_t)count + 1, sizeof(*configs));
-    if (configs == NULL) return HK_E_NOMEM;
+void hk_conf_relabel_configs(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel_config *out) {
     for (uint32_t i = 0; i < count; i++) {
         const struct hk_conf_relabel *rule = &rules[i];
-        configs[i] = (struct hk_relabel_config){
+        out[i] = (struct hk_relabel_config){
             .action = (enum hk_relabel_action)rule->action,
             .source_labels = rule->source_labels.items,
             .source_label_count = rule->source_labels.count,
@@ -27,5 +24,13 @@ hk_err hk_conf_relabel_compile(
             .modulus = (uint64_t)rule->modulus,
         };
     }
+}
+
+hk_err hk_conf_relabel_compile(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) {
+    HK_CLEANUP(hk_mem_free_at)
+    struct hk_relabel_config *configs = hk_mem_alloc((size_t)count + 1, sizeof(*configs));
+    if (configs == NULL) return HK_E_NOMEM;
+    hk_conf_relabel_configs(rules, count, configs);
     return hk_relabel_create(configs, count, out);
 }
