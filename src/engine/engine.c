@@ -30,7 +30,7 @@ static hk_err load_config(struct hk_engine *engine, const struct hk_serve_option
                      : hk_config_parse(HK_STR(""), HK_STR(""), &source, &report, &engine->config);
     struct hk_buf text;
     hk_buf_init(&text, 1 << 20);
-    hk_conf_report_format(&report, &text);
+    hk_conf_report_print(&report, &text);
     if (text.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&text)));
     hk_buf_deinit(&text);
     hk_conf_report_deinit(&report);
