@@ -100,7 +100,7 @@ static const char *const queries[] = {
     "absent(b > 5)",
     "absent_over_time(b[45s])",
     "label_replace(b, \"y\", \"$1-\", \"x\", \"(.*)\")",
-    "scalar(b{x=\"2\"}) * time()",
+    "vector(scalar(b{x=\"2\"}) * time())",
     "minute() + hour(b)",
     "count_values(\"v\", b)",
     "clamp(round(b, 0.5), 2, 8)",
@@ -250,7 +250,7 @@ TEST(json_answers) {
         hk_buf_get(&buf),
         HK_STR(
             "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":"
-            "{\"x\":\"2\"},\"value\":[300,\"0.0016666666666666668\"]}]},\"infos\":[\"PromQL "
+            "{\"x\":\"2\"},\"value\":[300,\"0.001666666666666668\"]}]},\"infos\":[\"PromQL "
             "info: metric might not be a counter, name does not end in "
             "_total/_sum/_count/_bucket: \\\"b\\\" (1:6)\"]}"));
     run_end(&run);
