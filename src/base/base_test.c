@@ -23,6 +23,8 @@ static const struct {
     { "0x10", 16, "16" },
     { "+Inf", HUGE_VAL, "+Inf" },
     { "-inf", -HUGE_VAL, "-Inf" },
+    { "3.9152411e+06", 3915241.1, "3915241.1" },
+    { "1E-3", 0.001, "0.001" },
     { "3.141592653589793", 3.141592653589793, "3.141592653589793" },
     { "0.30000000000000004", 0.1 + 0.2, "0.30000000000000004" },
 };
@@ -36,10 +38,25 @@ TEST(doubles) {
         size_t len = hk_format_double(value, text);
         CHECK_STR(((struct hk_str){ text, len }), hk_str_from(doubles[i].printed));
     }
-    static const char *const broken[] = { "", "x", "1x", " 1", "1 ", "--1", "1_0", "0x", "in" };
+    static const char *const broken[] = { "",   "x",  "1x", " 1", "1 ",  "--1", "1_0",
+                                          "0x", "in", "1e", "e5", "1e+", ".",   "1.2.3" };
     for (size_t i = 0; i < HK_COUNT(broken); i++) {
         double value = 0;
         CHECK_INT(hk_parse_double(hk_str_from(broken[i]), &value), HK_E_MALFORMED);
+    }
+}
+
+/* The fast way for short decimals rounds as the C library does. */
+PROPERTY(doubles_match_strtod) {
+    for (unsigned i = 0; i < 20000; i++) {
+        char text[64];
+        const int digits = (int)(hk_test_random() % 17);
+        const int exponent = (int)(hk_test_random() % 60) - 30;
+        const double mantissa = (double)(hk_test_random() >> 11) / 9007199254740992.0;
+        (void)snprintf(text, sizeof(text), "%.*fe%+03d", digits, mantissa * 10, exponent);
+        double value = 0;
+        CHECK_INT(hk_parse_double(hk_str_from(text), &value), HK_OK);
+        CHECK_DOUBLE(value, strtod(text, NULL));
     }
 }
 

@@ -45,14 +45,14 @@ extern "C" bool hk_regex_match(const struct hk_regex *regex, struct hk_str text)
         re2::StringPiece(text.ptr, text.len), 0, text.len, re2::RE2::ANCHOR_BOTH, nullptr, 0);
 }
 
-extern "C" bool hk_regex_match_groups(
-    const struct hk_regex *regex, struct hk_str text, struct hk_str *groups, size_t count) {
+static bool match_groups(
+    const struct hk_regex *regex, struct hk_str text, size_t from, re2::RE2::Anchor anchor,
+    struct hk_str *groups, size_t count) {
     re2::StringPiece found[HK_REGEX_GROUPS_MAX];
     int wanted = 1 + regex->re.NumberOfCapturingGroups();
     if (wanted > HK_REGEX_GROUPS_MAX) wanted = HK_REGEX_GROUPS_MAX;
     if (!regex->re.Match(
-            re2::StringPiece(text.ptr, text.len), 0, text.len, re2::RE2::ANCHOR_BOTH, found,
-            wanted)) {
+            re2::StringPiece(text.ptr, text.len), from, text.len, anchor, found, wanted)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -61,6 +61,18 @@ extern "C" bool hk_regex_match_groups(
         groups[i].len = have ? found[i].size() : 0;
     }
     return true;
+}
+
+extern "C" bool hk_regex_match_groups(
+    const struct hk_regex *regex, struct hk_str text, struct hk_str *groups, size_t count) {
+    return match_groups(regex, text, 0, re2::RE2::ANCHOR_BOTH, groups, count);
+}
+
+extern "C" bool hk_regex_search(
+    const struct hk_regex *regex, struct hk_str text, size_t from, struct hk_str *groups,
+    size_t count) {
+    if (from > text.len) return false;
+    return match_groups(regex, text, from, re2::RE2::UNANCHORED, groups, count);
 }
 
 extern "C" int hk_regex_group_named(const struct hk_regex *regex, struct hk_str name) {

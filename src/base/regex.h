@@ -31,6 +31,14 @@ bool hk_regex_match(const struct hk_regex *regex, struct hk_str text);
 bool hk_regex_match_groups(
     const struct hk_regex *regex, struct hk_str text, struct hk_str *groups, size_t count);
 
+/*
+ * The first match at or after byte `from`, anywhere in `text` (^ and \b see what stands before
+ * `from`). Sets groups as hk_regex_match_groups does.
+ */
+bool hk_regex_search(
+    const struct hk_regex *regex, struct hk_str text, size_t from, struct hk_str *groups,
+    size_t count);
+
 /* Number of the capture group of that name, -1 if there is none. */
 int hk_regex_group_named(const struct hk_regex *regex, struct hk_str name);
 

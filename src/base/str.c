@@ -76,6 +76,20 @@ static const double powers_of_ten[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
                                         1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                         1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 
+/* "e+06" behind a mantissa: at most three digits, to the end of the text. */
+static bool parse_short_exponent(struct hk_str str, size_t at, int *out) {
+    bool negative = false;
+    if (at < str.len && (str.ptr[at] == '-' || str.ptr[at] == '+')) negative = str.ptr[at++] == '-';
+    if (at == str.len || str.len - at > 3) return false;
+    int value = 0;
+    for (; at < str.len; at++) {
+        if (str.ptr[at] < '0' || str.ptr[at] > '9') return false;
+        value = value * 10 + (str.ptr[at] - '0');
+    }
+    *out = negative ? -value : value;
+    return true;
+}
+
 /*
  * Short decimals: mantissa below 2^53 and a power of ten up to 22 are both exact doubles, so one
  * multiplication or division rounds correctly (Clinger 1990). False: use the slow way.
@@ -85,23 +99,33 @@ static bool parse_short_decimal(struct hk_str str, double *out) {
     bool negative = false;
     if (i < str.len && (str.ptr[i] == '-' || str.ptr[i] == '+')) negative = str.ptr[i++] == '-';
     uint64_t mantissa = 0;
-    size_t digits = 0;
-    size_t fraction = 0;
-    bool point = false;
+    const size_t first = i;
+    size_t point = str.len; /* where the '.' stands */
     for (; i < str.len; i++) {
-        char c = str.ptr[i];
-        if (c == '.' && !point) {
-            point = true;
-        } else if (c >= '0' && c <= '9') {
-            mantissa = mantissa * 10 + (uint64_t)(c - '0');
-            if (++digits > 18) return false;
-            fraction += point ? 1 : 0;
+        const unsigned digit = (unsigned)(unsigned char)str.ptr[i] - '0';
+        if (HK_LIKELY(digit <= 9)) {
+            mantissa = mantissa * 10 + digit;
+        } else if (str.ptr[i] == '.' && point == str.len) {
+            point = i;
         } else {
-            return false;
+            break;
         }
     }
-    if (digits == 0 || mantissa >= (1ULL << 53)) return false;
-    double value = (double)mantissa / powers_of_ten[fraction];
+    const bool has_point = point != str.len;
+    const size_t digits = i - first - (has_point ? 1 : 0);
+    if (digits == 0 || digits > 18 || mantissa >= (1ULL << 53)) return false;
+    int exponent = 0;
+    if (i < str.len) {
+        if ((str.ptr[i] | 0x20) != 'e') return false;
+        if (!parse_short_exponent(str, i + 1, &exponent)) return false;
+    }
+    if (has_point) exponent -= (int)(i - point - 1);
+    if (exponent < -22 || exponent > 22) return false;
+    double value = (double)mantissa;
+    if (exponent < 0)
+        value /= powers_of_ten[-exponent];
+    else
+        value *= powers_of_ten[exponent];
     *out = negative ? -value : value;
     return true;
 }

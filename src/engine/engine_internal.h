@@ -1,0 +1,125 @@
+/* The engine's parts: engine.c (life), shard.c (loop), receive.c (requests), door.c (who may). */
+#ifndef HK_ENGINE_ENGINE_INTERNAL_H
+#define HK_ENGINE_ENGINE_INTERNAL_H
+
+#include "api/api.h"
+#include "conf/config.h"
+#include "engine/alerts.h"
+#include "engine/pass.h"
+#include "engine/scraping.h"
+#include "ingest/meta_seen.h"
+#include "ingest/otlp.h"
+#include "ingest/otlp_json.h"
+#include "ingest/otlp_response.h"
+#include "net/http.h"
+#include "net/loop.h"
+#include "os/thread.h"
+#include "stream/lag.h"
+
+enum hk_listener { HK_LISTEN_HTTP, HK_LISTEN_OTLP_GRPC, HK_LISTEN_OTLP_HTTP, HK_LISTENERS };
+
+enum { HK_REQUEST_ARENA_MAX = 256 << 20, HK_DECODED_BYTES_MAX = 256 << 20 };
+
+struct hk_engine;
+struct hk_shard;
+
+/* How an accepted request is answered once its commit is durable. */
+enum hk_answer {
+    HK_ANSWER_NO_CONTENT, /* 204 */
+    HK_ANSWER_RW2,        /* 204 with the -Written headers */
+    HK_ANSWER_OTLP_GRPC,
+    HK_ANSWER_OTLP_PROTO,
+    HK_ANSWER_OTLP_JSON,
+};
+
+struct hk_waiting {
+    struct hk_waiting *next;
+    struct hk_http_exchange *exchange;
+    uint64_t commit;
+    int64_t received_ns; /* monotonic */
+    int64_t decided_ns;
+    enum hk_answer answer;
+    int status; /* when not 0: this error with `text`, after the commit */
+    struct hk_str text;
+    uint64_t rejected, samples, histograms, exemplars;
+};
+
+struct hk_shard {
+    struct hk_engine *engine;
+    uint32_t index;
+    struct hk_loop *loop;
+    struct hk_thread thread;
+    struct hk_pass pass;
+    struct hk_ledger ledger;
+    struct hk_http_server *servers[HK_LISTENERS];
+    struct hk_waiting *waiting_first, **waiting_last;
+    struct hk_task durable_task;
+    _Atomic bool durable_posted;
+    _Atomic int disk_err;  /* HK_OK, or why commits do not become durable */
+    struct hk_arena arena; /* of the request that is being taken */
+    struct hk_buf decoded;
+    struct hk_buf ledger_record;
+    struct hk_timer tick;
+    struct hk_rw1 rw1;
+    struct hk_rw2 *rw2;
+    struct hk_otlp *otlp;
+    struct hk_meta_seen *seen;
+    struct hk_alerts alerts;
+    struct hk_scraping scraping;
+    struct hk_buf recalled; /* alert states found in the log: u32 bytes and the record, each */
+    int64_t readable_ns;    /* of the request in hand, for the latency of actions */
+    bool snapshot_due;      /* the next commit carries a complete snapshot of states */
+    uint64_t accounted;     /* points of the newest ledger record */
+};
+
+struct hk_engine {
+    struct hk_config *config;
+    struct hk_store *store;
+    struct hk_source source;
+    struct hk_api *api;
+    struct hk_shard *shards;
+    uint32_t shard_count;
+    struct hk_str data_dir, external_url;
+    struct hk_exec_helper *exec; /* NULL when it could not be started */
+    struct hk_str token;         /* bearer token that requests need, or empty */
+    enum hk_spin spin;
+    uint64_t memory_max;
+    struct hk_hash128 identity_base; /* tenant and configuration epoch */
+    struct hk_otlp_options otlp;
+    struct hk_lag lag;
+    struct hk_thread worker;
+    struct hk_event worker_wake;
+    _Atomic bool stop, ready;
+    int64_t start_ms;
+    struct hk_store_report report;
+};
+
+/* A request of any listener. */
+void hk_shard_handle(void *self, struct hk_http_exchange *exchange);
+int hk_shard_admit(void *self, const struct hk_http_request *request, const char **out_text);
+
+/* Refuses in the protocol's own form; `retry_s` 0 = no Retry-After. Ends the exchange. */
+void hk_receive_refuse(
+    struct hk_http_exchange *exchange, enum hk_answer answer, int status, struct hk_str text,
+    int retry_s);
+
+/* Is it a receiver's request? Then takes and answers it. */
+bool hk_receive(struct hk_shard *shard, struct hk_http_exchange *exchange);
+
+/* Answers when `commit` is durable (at once if it is). */
+void hk_shard_wait(struct hk_shard *shard, struct hk_waiting *waiting);
+
+/* Makes a shard with its pass; the store is open. */
+hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t index);
+void hk_shard_close(struct hk_shard *shard);
+
+/* respond's transport on the shard's loop. */
+struct hk_transport hk_warm_transport(struct hk_shard *shard);
+
+/* The log thread says: durable, or the disk refuses. */
+void hk_shard_durable(void *self, uint32_t shard, hk_err err);
+
+/* Adds the engine's documents to the API. */
+void hk_engine_documents(struct hk_engine *engine);
+
+#endif

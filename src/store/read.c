@@ -1,0 +1,640 @@
+/*
+ * Queries: series from the directory, samples from blocks, tails, late samples and slabs, in this
+ * order of precedence, merged by stamp (see store.h, visibility).
+ *
+ * A selection pins the slabs first and copies the matching records; read() then looks at the tail
+ * and at the blocks of a snapshot taken after. So no sample is missed on its way.
+ */
+#include "store/store_internal.h"
+
+#include "base/mem.h"
+#include "model/histogram.h"
+
+#include <stdlib.h>
+
+struct hit {
+    int64_t stamp_ms;
+    double value;
+    uint32_t series;
+    uint32_t bytes;
+    const uint8_t *data; /* payload, NULL for a float */
+};
+
+struct chosen {
+    uint32_t *refs; /* in order of labels */
+    uint32_t count;
+    struct hk_labels *labels;
+    uint32_t *hit_from; /* count + 1 offsets into hits */
+    struct hit *hits;   /* from slabs, by series, in order of arrival */
+    struct hk_blockset_snapshot *snapshot;
+    struct hk_blockset_series *in_blocks; /* per series, place_count 0 = none */
+    int64_t from_ms, to_ms;
+    uint64_t flush_epoch; /* of the tails when the snapshot was taken */
+    struct hk_slab *slabs[HK_SLABS_MAX + HK_STORE_SHARDS_MAX];
+    uint32_t slab_count;
+};
+
+/* Pins all slabs, oldest first per shard. */
+static void pin_slabs(struct hk_store *store, struct chosen *chosen) {
+    hk_mutex_lock(&store->slabs_lock);
+    for (uint32_t i = 0; i < store->options.shards; i++) {
+        struct hk_store_shard *shard = &store->shards[i];
+        for (struct hk_slab *slab = shard->closed_first; slab != NULL; slab = slab->next) {
+            chosen->slabs[chosen->slab_count++] = slab;
+        }
+        chosen->slabs[chosen->slab_count++] = shard->published_open;
+    }
+    for (uint32_t i = 0; i < chosen->slab_count; i++) {
+        atomic_fetch_add_explicit(&chosen->slabs[i]->users, 1, memory_order_relaxed);
+    }
+    hk_mutex_unlock(&store->slabs_lock);
+}
+
+static void unpin_slabs(struct chosen *chosen) {
+    for (uint32_t i = 0; i < chosen->slab_count; i++) {
+        atomic_fetch_sub_explicit(&chosen->slabs[i]->users, 1, memory_order_release);
+    }
+    chosen->slab_count = 0;
+}
+
+/* Which series of the selection a ref is: a bitmap with running counts, then the place by label
+ * order. */
+struct places {
+    uint64_t *words;
+    uint32_t *before;    /* refs set before each word */
+    uint32_t *series_of; /* by number among the set refs: index in the selection */
+    uint32_t ref_end;
+};
+
+static hk_err make_places(const struct chosen *chosen, struct hk_arena *arena, struct places *out) {
+    uint32_t ref_end = 0;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        if (chosen->refs[i] >= ref_end) ref_end = chosen->refs[i] + 1;
+    }
+    size_t words = (size_t)ref_end / 64 + 1;
+    out->ref_end = ref_end;
+    out->words = hk_arena_alloc(arena, words, sizeof(uint64_t));
+    out->before = hk_arena_alloc(arena, words, sizeof(uint32_t));
+    out->series_of = hk_arena_alloc(arena, chosen->count, sizeof(uint32_t));
+    if (out->words == NULL || out->before == NULL || out->series_of == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        uint32_t ref = chosen->refs[i];
+        out->words[ref >> 6] |= 1ULL << (ref & 63);
+    }
+    uint32_t total = 0;
+    for (size_t i = 0; i < words; i++) {
+        out->before[i] = total;
+        total += (uint32_t)__builtin_popcountll(out->words[i]);
+    }
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        uint32_t ref = chosen->refs[i];
+        uint64_t below = out->words[ref >> 6] & ((1ULL << (ref & 63)) - 1);
+        out->series_of[out->before[ref >> 6] + (uint32_t)__builtin_popcountll(below)] = i;
+    }
+    return HK_OK;
+}
+
+static inline bool is_chosen(const struct places *places, uint32_t ref) {
+    return ref < places->ref_end && (places->words[ref >> 6] >> (ref & 63) & 1) != 0;
+}
+
+static uint32_t series_of(const struct places *places, uint32_t ref) {
+    uint64_t below = places->words[ref >> 6] & ((1ULL << (ref & 63)) - 1);
+    return places->series_of[places->before[ref >> 6] + (uint32_t)__builtin_popcountll(below)];
+}
+
+struct hits {
+    struct hit *items;
+    size_t count, capacity;
+    int64_t from_ms, to_ms;
+};
+
+static hk_err add_hit(struct hits *hits, struct hit hit) {
+    if (hit.stamp_ms < hits->from_ms || hit.stamp_ms > hits->to_ms) return HK_OK;
+    HK_TRY(hk_mem_grow(&hits->items, &hits->capacity, hits->count + 1, sizeof(hits->items[0])));
+    hits->items[hits->count++] = hit;
+    return HK_OK;
+}
+
+static hk_err
+scan_slab(const struct hk_slab *slab, const struct places *places, struct hits *hits) {
+    uint32_t count = atomic_load_explicit(&slab->count, memory_order_acquire);
+    const struct hk_record *records = slab->records;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ref = records[i].ref;
+        int64_t stamp_ms = slab->base_ms + records[i].delta_ms;
+        if (HK_UNLIKELY(ref == HK_RECORD_FAR)) {
+            if (++i == count) break;
+            memcpy(&stamp_ms, &records[i - 1].value, sizeof(stamp_ms));
+            ref = records[i].ref;
+        }
+        if (!is_chosen(places, ref)) continue;
+        HK_TRY(add_hit(
+            hits, (struct hit){ stamp_ms, records[i].value, series_of(places, ref), 0, NULL }));
+    }
+    uint32_t sides = atomic_load_explicit(&slab->side_count, memory_order_acquire);
+    for (uint32_t i = 0; i < sides; i++) {
+        const struct hk_side_item *item = &slab->sides[i];
+        if (item->kind != HK_SIDE_HISTOGRAM || !is_chosen(places, item->ref)) continue;
+        uint32_t series = series_of(places, item->ref);
+        HK_TRY(add_hit(hits, (struct hit){ item->stamp_ms, 0, series, item->bytes, item->data }));
+    }
+    return HK_OK;
+}
+
+/* Samples that came too late for the tails. */
+static hk_err
+scan_late(const struct hk_store *store, const struct places *places, struct hits *hits) {
+    for (size_t i = 0; i < store->late_count; i++) {
+        const struct hk_late *late = &store->late[i];
+        if (!is_chosen(places, late->ref)) continue;
+        uint32_t series = series_of(places, late->ref);
+        HK_TRY(add_hit(hits, (struct hit){ late->stamp_ms, late->value, series, 0, NULL }));
+    }
+    return HK_OK;
+}
+
+/* Sorts the hits by series (counting sort, stable) into the selection. */
+static hk_err group_hits(struct chosen *chosen, const struct hits *hits, struct hk_arena *arena) {
+    chosen->hit_from = hk_arena_alloc(arena, (size_t)chosen->count + 2, sizeof(uint32_t));
+    chosen->hits = hk_arena_alloc_raw(arena, hits->count, sizeof(struct hit));
+    if (chosen->hit_from == NULL || chosen->hits == NULL) return HK_E_NOMEM;
+    uint32_t *from = chosen->hit_from;
+    for (size_t i = 0; i < hits->count; i++)
+        from[hits->items[i].series + 2]++;
+    for (uint32_t i = 0; i < chosen->count; i++)
+        from[i + 2] += from[i + 1];
+    for (size_t i = 0; i < hits->count; i++) {
+        struct hit hit = hits->items[i];
+        if (hit.data != NULL) { /* the slab may go before the selection does */
+            uint8_t *copy = hk_arena_alloc_raw(arena, hit.bytes, 1);
+            if (copy == NULL) return HK_E_NOMEM;
+            memcpy(copy, hit.data, hit.bytes);
+            hit.data = copy;
+        }
+        chosen->hits[from[hit.series + 1]++] = hit;
+    }
+    return HK_OK;
+}
+
+static hk_err scan_slabs(
+    struct hk_store *store, const struct hk_select *request, struct chosen *chosen,
+    struct hk_arena *arena) {
+    struct places places;
+    HK_TRY(make_places(chosen, arena, &places));
+    struct hits hits = { .from_ms = request->from_ms, .to_ms = request->to_ms };
+    hk_rwlock_read(&store->tails_lock);
+    hk_err err = scan_late(store, &places, &hits);
+    hk_rwlock_unlock(&store->tails_lock);
+    for (uint32_t i = 0; i < chosen->slab_count && err >= 0; i++) {
+        err = scan_slab(chosen->slabs[i], &places, &hits);
+        bool stop =
+            request->cancel != NULL && atomic_load_explicit(request->cancel, memory_order_relaxed);
+        if (stop && err >= 0) err = HK_E_CANCELED;
+    }
+    if (err >= 0) err = group_hits(chosen, &hits, arena);
+    hk_mem_free(hits.items);
+    return err;
+}
+
+/* Scratch memory for reading blocks: kept in the store between reads. */
+static hk_err take_work(struct hk_store *store, struct hk_block_work **out) {
+    hk_mutex_lock(&store->works_lock);
+    struct hk_block_work *work = store->work_count > 0 ? store->works[--store->work_count] : NULL;
+    hk_mutex_unlock(&store->works_lock);
+    if (work == NULL) return hk_block_work_create(out);
+    *out = work;
+    return HK_OK;
+}
+
+static void give_work(struct hk_store *store, struct hk_block_work *work) {
+    hk_mutex_lock(&store->works_lock);
+    bool kept = store->work_count < HK_COUNT(store->works);
+    if (kept) store->works[store->work_count++] = work;
+    hk_mutex_unlock(&store->works_lock);
+    if (!kept) hk_block_work_destroy(work);
+}
+
+/* Finds where each chosen series lives in the blocks: both lists are sorted by labels. */
+static hk_err find_in_blocks(
+    struct hk_store *store, const struct hk_select *request, struct chosen *chosen,
+    struct hk_arena *arena) {
+    hk_rwlock_read(&store->tails_lock);
+    chosen->flush_epoch = store->flush_epoch;
+    hk_rwlock_unlock(&store->tails_lock);
+    chosen->snapshot = hk_blockset_snapshot(store->blocks);
+    if (chosen->snapshot == NULL) return HK_E_NOMEM;
+    if (chosen->snapshot->count == 0) return HK_OK;
+    struct hk_block_work *work = NULL;
+    HK_TRY(take_work(store, &work));
+    struct hk_blockset_series *found = NULL;
+    uint32_t found_count = 0;
+    hk_err err = hk_blockset_select(
+        chosen->snapshot, work, 0, request->matchers, request->matcher_count, request->from_ms,
+        request->to_ms, 0, request->cancel, arena, &found, &found_count);
+    give_work(store, work);
+    if (err < 0 || found_count == 0) return err;
+    chosen->in_blocks = hk_arena_alloc(arena, chosen->count, sizeof(chosen->in_blocks[0]));
+    if (chosen->in_blocks == NULL) return HK_E_NOMEM;
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < chosen->count && k < found_count; i++) {
+        int order = -1;
+        while (k < found_count && (order = hk_labels_cmp(found[k].labels, chosen->labels[i])) < 0) {
+            k++;
+        }
+        if (k < found_count && order == 0) chosen->in_blocks[i] = found[k++];
+    }
+    return HK_OK;
+}
+
+static hk_err fill_labels(struct hk_store *store, struct chosen *chosen, struct hk_arena *arena) {
+    chosen->labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
+    if (chosen->labels == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        uint32_t count = hk_directory_label_count(store->directory, chosen->refs[i]);
+        struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
+        if (items == NULL) return HK_E_NOMEM;
+        chosen->labels[i] = hk_directory_labels(store->directory, chosen->refs[i], items);
+    }
+    return HK_OK;
+}
+
+static void release(void *self, struct hk_selection *selection) {
+    (void)self;
+    struct chosen *chosen = selection->impl;
+    if (chosen == NULL) return;
+    unpin_slabs(chosen);
+    hk_blockset_snapshot_unref(chosen->snapshot);
+    chosen->snapshot = NULL;
+    selection->impl = NULL;
+}
+
+static hk_err select_series(
+    void *self, const struct hk_select *request, struct hk_arena *arena, struct hk_selection *out) {
+    struct hk_store *store = self;
+    struct chosen *chosen = hk_arena_alloc(arena, 1, sizeof(*chosen));
+    if (chosen == NULL) return HK_E_NOMEM;
+    chosen->from_ms = request->from_ms;
+    chosen->to_ms = request->to_ms;
+    struct hk_selection selection = { .impl = chosen };
+    /* Slabs first: their samples cannot slip into a tail or block unseen (see above). */
+    if (!request->labels_only) pin_slabs(store, chosen);
+    hk_err err = hk_directory_select(
+        store->directory, request->matchers, request->matcher_count, request->series_max,
+        request->cancel, arena, &chosen->refs, &chosen->count);
+    if (err >= 0) err = hk_directory_sort(store->directory, chosen->refs, chosen->count);
+    if (err >= 0) err = fill_labels(store, chosen, arena);
+    if (err >= 0 && !request->labels_only) err = scan_slabs(store, request, chosen, arena);
+    unpin_slabs(chosen);
+    if (err >= 0 && !request->labels_only) err = find_in_blocks(store, request, chosen, arena);
+    if (err < 0) {
+        release(store, &selection);
+        return err;
+    }
+    selection.labels = chosen->labels;
+    selection.count = chosen->count;
+    *out = selection;
+    return HK_OK;
+}
+
+/* One sample while merging; `payload` for histograms. */
+struct merged {
+    int64_t *stamps;
+    double *values;
+    struct hk_str *payloads; /* NULL until the first histogram */
+    uint32_t count, capacity;
+    bool disorder;
+    struct hk_arena *arena;
+};
+
+static hk_err merged_grow(struct merged *merged, uint32_t more) {
+    if (merged->capacity - merged->count >= more) return HK_OK;
+    uint32_t capacity = merged->capacity * 2 + more + 16;
+    int64_t *stamps = hk_arena_alloc_raw(merged->arena, capacity, sizeof(int64_t));
+    double *values = hk_arena_alloc_raw(merged->arena, capacity, sizeof(double));
+    if (stamps == NULL || values == NULL) return HK_E_NOMEM;
+    if (merged->count > 0) {
+        memcpy(stamps, merged->stamps, (size_t)merged->count * sizeof(stamps[0]));
+        memcpy(values, merged->values, (size_t)merged->count * sizeof(values[0]));
+    }
+    if (merged->payloads != NULL) {
+        struct hk_str *payloads = hk_arena_alloc(merged->arena, capacity, sizeof(struct hk_str));
+        if (payloads == NULL) return HK_E_NOMEM;
+        memcpy(payloads, merged->payloads, (size_t)merged->count * sizeof(payloads[0]));
+        merged->payloads = payloads;
+    }
+    merged->stamps = stamps;
+    merged->values = values;
+    merged->capacity = capacity;
+    return HK_OK;
+}
+
+static hk_err
+merged_add(struct merged *merged, int64_t stamp_ms, double value, struct hk_str payload) {
+    HK_TRY(merged_grow(merged, 1));
+    uint32_t at = merged->count;
+    if (payload.ptr != NULL && merged->payloads == NULL) {
+        merged->payloads = hk_arena_alloc(merged->arena, merged->capacity, sizeof(struct hk_str));
+        if (merged->payloads == NULL) return HK_E_NOMEM;
+    }
+    merged->disorder |= at > 0 && stamp_ms <= merged->stamps[at - 1];
+    merged->stamps[at] = stamp_ms;
+    merged->values[at] = value;
+    if (merged->payloads != NULL) merged->payloads[at] = payload;
+    merged->count++;
+    return HK_OK;
+}
+
+static hk_err read_blocks(
+    struct hk_store *store, const struct hk_blockset_snapshot *snapshot,
+    const struct hk_blockset_series *series, const struct chosen *chosen, struct merged *merged) {
+    if (series->place_count == 0) return HK_OK;
+    struct hk_block_work *work = NULL;
+    HK_TRY(take_work(store, &work));
+    struct hk_blockset_samples samples = { 0 };
+    hk_err err = hk_blockset_read(
+        snapshot, work, series, chosen->from_ms, chosen->to_ms, merged->arena, &samples);
+    give_work(store, work);
+    if (err < 0) return err;
+    HK_TRY(merged_grow(merged, samples.count));
+    for (uint32_t i = 0; i < samples.count; i++) {
+        struct hk_str payload = { NULL, 0 };
+        if (samples.payloads != NULL) payload = samples.payloads[i];
+        HK_TRY(merged_add(merged, samples.stamps_ms[i], samples.values[i], payload));
+    }
+    return HK_OK;
+}
+
+/* A flush came between the selection and this read: look again, in the blocks of now. */
+static hk_err read_newer_blocks(
+    struct hk_store *store, const struct chosen *chosen, uint32_t index, struct merged *merged) {
+    struct hk_blockset_snapshot *snapshot = hk_blockset_snapshot(store->blocks);
+    struct hk_block_work *work = NULL;
+    if (snapshot == NULL) return HK_E_NOMEM;
+    struct hk_blockset_series series = { 0 };
+    hk_err err = take_work(store, &work);
+    if (err >= 0) {
+        err = hk_blockset_find(
+            snapshot, work, 0, chosen->labels[index], chosen->from_ms, chosen->to_ms, merged->arena,
+            &series);
+        give_work(store, work);
+    }
+    if (err >= 0) err = read_blocks(store, snapshot, &series, chosen, merged);
+    hk_blockset_snapshot_unref(snapshot);
+    return err;
+}
+
+static hk_err
+add_tail(struct hk_store *store, const struct chosen *chosen, uint32_t ref, struct merged *merged) {
+    if (ref >= store->tails_count) return HK_OK;
+    const struct hk_tail *tail = hk_grow_at(&store->tails, ref);
+    bool outside =
+        tail->count == 0 || tail->last_ms < chosen->from_ms || tail->first_ms > chosen->to_ms;
+    if (outside) return HK_OK;
+    HK_TRY(merged_grow(merged, tail->count));
+    int64_t *stamps = merged->stamps + merged->count;
+    double *values = merged->values + merged->count;
+    hk_tail_decode(tail, stamps, values);
+    uint32_t from = 0;
+    uint32_t to = tail->count;
+    while (from < to && stamps[from] < chosen->from_ms)
+        from++;
+    while (to > from && stamps[to - 1] > chosen->to_ms)
+        to--;
+    if (to == from) return HK_OK;
+    merged->disorder |= merged->count > 0 && stamps[from] <= merged->stamps[merged->count - 1];
+    memmove(stamps, stamps + from, (size_t)(to - from) * sizeof(stamps[0]));
+    memmove(values, values + from, (size_t)(to - from) * sizeof(values[0]));
+    merged->count += to - from;
+    return HK_OK;
+}
+
+static hk_err add_payloads(
+    struct hk_store *store, const struct chosen *chosen, uint32_t ref, struct merged *merged) {
+    if (ref / (1U << HK_GROW_CHUNK_BITS) >= HK_GROW_CHUNKS_MAX ||
+        atomic_load_explicit(
+            &store->side_tails.chunks[ref >> HK_GROW_CHUNK_BITS], memory_order_acquire) == NULL) {
+        return HK_OK;
+    }
+    const struct hk_side_tail *side =
+        *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref);
+    for (uint32_t i = 0; side != NULL && i < side->count; i++) {
+        const struct hk_side_entry *entry = &side->entries[i];
+        bool wanted = entry->kind == HK_SIDE_HISTOGRAM && entry->stamp_ms >= chosen->from_ms &&
+                      entry->stamp_ms <= chosen->to_ms;
+        if (!wanted) continue;
+        char *copy = hk_arena_alloc_raw(merged->arena, entry->bytes, 1);
+        if (copy == NULL) return HK_E_NOMEM;
+        memcpy(copy, entry->data, entry->bytes);
+        HK_TRY(merged_add(merged, entry->stamp_ms, 0, (struct hk_str){ copy, entry->bytes }));
+    }
+    return HK_OK;
+}
+
+/* Puts `recent` behind what is there. */
+static hk_err merged_append(struct merged *merged, const struct merged *recent) {
+    if (merged->count == 0) {
+        *merged = *recent;
+        return HK_OK;
+    }
+    HK_TRY(merged_grow(merged, recent->count));
+    for (uint32_t i = 0; i < recent->count; i++) {
+        struct hk_str payload = { NULL, 0 };
+        if (recent->payloads != NULL) payload = recent->payloads[i];
+        HK_TRY(merged_add(merged, recent->stamps[i], recent->values[i], payload));
+    }
+    merged->disorder |= recent->disorder;
+    return HK_OK;
+}
+
+struct order {
+    int64_t stamp_ms;
+    uint32_t at;
+};
+
+static int compare_order(const void *a, const void *b) {
+    const struct order *left = a;
+    const struct order *right = b;
+    if (left->stamp_ms != right->stamp_ms) return left->stamp_ms < right->stamp_ms ? -1 : 1;
+    return (left->at > right->at) - (left->at < right->at);
+}
+
+/* Sorts by stamp; of equal stamps the last in arrival order stays. */
+static hk_err put_in_order(struct merged *merged) {
+    if (!merged->disorder) return HK_OK;
+    struct order *order = hk_arena_alloc_raw(merged->arena, merged->count, sizeof(*order));
+    struct merged sorted = { .arena = merged->arena };
+    if (order == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < merged->count; i++)
+        order[i] = (struct order){ merged->stamps[i], i };
+    qsort(order, merged->count, sizeof(order[0]), compare_order);
+    HK_TRY(merged_grow(&sorted, merged->count));
+    if (merged->payloads != NULL) {
+        sorted.payloads = hk_arena_alloc(merged->arena, sorted.capacity, sizeof(struct hk_str));
+        if (sorted.payloads == NULL) return HK_E_NOMEM;
+    }
+    for (uint32_t i = 0; i < merged->count; i++) {
+        if (i + 1 < merged->count && order[i + 1].stamp_ms == order[i].stamp_ms) continue;
+        uint32_t at = order[i].at;
+        sorted.stamps[sorted.count] = merged->stamps[at];
+        sorted.values[sorted.count] = merged->values[at];
+        if (merged->payloads != NULL) sorted.payloads[sorted.count] = merged->payloads[at];
+        sorted.count++;
+    }
+    *merged = sorted;
+    return HK_OK;
+}
+
+static hk_err decode_payloads(const struct merged *merged, struct hk_samples *out) {
+    if (merged->payloads == NULL) return HK_OK;
+    const struct hk_histogram **histograms =
+        hk_arena_alloc(merged->arena, merged->count, sizeof(histograms[0]));
+    if (histograms == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < merged->count; i++) {
+        if (merged->payloads[i].ptr == NULL) continue;
+        struct hk_histogram *histogram =
+            hk_arena_alloc(merged->arena, 1, sizeof(struct hk_histogram));
+        if (histogram == NULL) return HK_E_NOMEM;
+        HK_TRY(hk_histogram_decode(merged->payloads[i], merged->arena, histogram));
+        histograms[i] = histogram;
+    }
+    out->histograms = histograms;
+    return HK_OK;
+}
+
+static hk_err read_series(
+    void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
+    struct hk_samples *out) {
+    struct hk_store *store = self;
+    const struct chosen *chosen = selection->impl;
+    hk_assert(index < chosen->count);
+    struct merged merged = { .arena = arena };
+    struct merged recent = { .arena = arena };
+    uint32_t ref = chosen->refs[index];
+    hk_rwlock_read(&store->tails_lock);
+    uint64_t epoch = store->flush_epoch;
+    hk_err err = add_tail(store, chosen, ref, &recent);
+    if (err >= 0) err = add_payloads(store, chosen, ref, &recent);
+    hk_rwlock_unlock(&store->tails_lock);
+    if (err < 0) return err;
+    if (epoch != chosen->flush_epoch)
+        err = read_newer_blocks(store, chosen, index, &merged);
+    else if (chosen->in_blocks != NULL) {
+        err = read_blocks(store, chosen->snapshot, &chosen->in_blocks[index], chosen, &merged);
+    }
+    if (err >= 0) err = merged_append(&merged, &recent);
+    if (err < 0) return err;
+    for (uint32_t i = chosen->hit_from[index]; i < chosen->hit_from[index + 1]; i++) {
+        const struct hit *hit = &chosen->hits[i];
+        struct hk_str payload = { (const char *)hit->data, hit->bytes };
+        HK_TRY(merged_add(&merged, hit->stamp_ms, hit->value, payload));
+    }
+    HK_TRY(put_in_order(&merged));
+    *out = (struct hk_samples){ .stamps_ms = merged.stamps,
+                                .values = merged.values,
+                                .count = merged.count };
+    return decode_payloads(&merged, out);
+}
+
+/* ------------------------------------------------------------------ names and values */
+
+struct texts {
+    struct hk_str *items;
+    size_t count, capacity;
+    hk_err err;
+};
+
+static bool add_text(void *self, struct hk_str text) {
+    struct texts *texts = self;
+    texts->err =
+        hk_mem_grow(&texts->items, &texts->capacity, texts->count + 1, sizeof(texts->items[0]));
+    if (texts->err < 0) return false;
+    texts->items[texts->count++] = text;
+    return true;
+}
+
+static int compare_texts(const void *a, const void *b) {
+    return hk_str_cmp(*(const struct hk_str *)a, *(const struct hk_str *)b);
+}
+
+/* Sorted, distinct, at most `limit`, copied to the arena; frees texts->items. */
+static hk_err finish_texts(
+    struct texts *texts, uint32_t limit, struct hk_arena *arena, struct hk_str **out,
+    uint32_t *out_count) {
+    size_t count = 0;
+    if (texts->count > 1) {
+        qsort(texts->items, texts->count, sizeof(texts->items[0]), compare_texts);
+    }
+    for (size_t i = 0; i < texts->count; i++) {
+        if (count > 0 && hk_str_eq(texts->items[count - 1], texts->items[i])) continue;
+        texts->items[count++] = texts->items[i];
+    }
+    if (limit > 0 && count > limit) count = limit;
+    struct hk_str *items = hk_arena_alloc(arena, count, sizeof(struct hk_str));
+    hk_err err = items == NULL ? HK_E_NOMEM : texts->err;
+    if (err >= 0 && count > 0) memcpy(items, texts->items, count * sizeof(items[0]));
+    hk_mem_free(texts->items);
+    if (err < 0) return err;
+    *out = items;
+    *out_count = (uint32_t)count;
+    return HK_OK;
+}
+
+/* Adds names (or values of `name`) of the series that one request selects. */
+static hk_err visit_selected(
+    struct hk_store *store, const struct hk_select *request, const struct hk_str *name,
+    struct hk_arena *arena, struct texts *texts) {
+    uint32_t *refs = NULL;
+    uint32_t count = 0;
+    HK_TRY(hk_directory_select(
+        store->directory, request->matchers, request->matcher_count, request->series_max,
+        request->cancel, arena, &refs, &count));
+    struct hk_label items[HK_LABELS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        struct hk_labels labels = hk_directory_labels(store->directory, refs[i], items);
+        for (uint32_t k = 0; k < labels.count; k++) {
+            if (name == NULL)
+                (void)add_text(texts, labels.items[k].name);
+            else if (hk_str_eq(labels.items[k].name, *name)) {
+                (void)add_text(texts, labels.items[k].value);
+            }
+            if (texts->err < 0) return texts->err;
+        }
+    }
+    return HK_OK;
+}
+
+static hk_err label_names(
+    void *self, const struct hk_select *requests, uint32_t request_count, uint32_t limit,
+    struct hk_arena *arena, struct hk_str **out_names, uint32_t *out_count) {
+    struct hk_store *store = self;
+    struct texts texts = { 0 };
+    if (request_count == 0) hk_directory_visit_names(store->directory, add_text, &texts);
+    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
+        texts.err = visit_selected(store, &requests[i], NULL, arena, &texts);
+    }
+    return finish_texts(&texts, limit, arena, out_names, out_count);
+}
+
+static hk_err label_values(
+    void *self, struct hk_str name, const struct hk_select *requests, uint32_t request_count,
+    uint32_t limit, struct hk_arena *arena, struct hk_str **out_values, uint32_t *out_count) {
+    struct hk_store *store = self;
+    struct texts texts = { 0 };
+    if (request_count == 0) hk_directory_visit_values(store->directory, name, add_text, &texts);
+    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
+        texts.err = visit_selected(store, &requests[i], &name, arena, &texts);
+    }
+    return finish_texts(&texts, limit, arena, out_values, out_count);
+}
+
+struct hk_source hk_store_source(struct hk_store *store) {
+    return (struct hk_source){
+        .self = store,
+        .select = select_series,
+        .read = read_series,
+        .release = release,
+        .label_names = label_names,
+        .label_values = label_values,
+    };
+}

@@ -1,0 +1,308 @@
+/* The log thread: writes commits, syncs, rotates and reuses segments. */
+#include "store/wal_internal.h"
+
+#include "base/mem.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/thread.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { SEGMENTS_SPARE_MAX = 4, RETRY_MS = 100 };
+
+struct hk_wal {
+    struct hk_wal_options options;
+    char dir[3800];
+    struct hk_thread thread;
+    struct hk_event wake;
+    _Atomic bool stop, busy; /* busy: a commit is in flight; the log thread clears it */
+    struct hk_wal_commit commit;
+    _Atomic uint64_t bytes, syncs;
+
+    /* Log thread only. */
+    int fd;
+    int64_t at; /* write offset in the current segment */
+    uint64_t sequence_next, group_next;
+
+    struct hk_mutex lock; /* the list below: log thread and worker */
+    struct hk_wal_segment *segments;
+    size_t segment_count, segment_capacity;
+    uint64_t spare[SEGMENTS_SPARE_MAX]; /* sequences of files that may be overwritten */
+    size_t spare_count;
+
+    uint64_t submitted; /* shard only: last group number handed out */
+};
+
+void hk_wal_path(const char *dir, uint64_t sequence, char *out, size_t out_bytes) {
+    (void)snprintf(out, out_bytes, "%s/%016" PRIx64 ".wal", dir, sequence);
+}
+
+static void count_bytes(struct hk_wal *wal) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < wal->segment_count; i++)
+        bytes += (uint64_t)wal->segments[i].bytes;
+    atomic_store_explicit(&wal->bytes, bytes, memory_order_relaxed);
+}
+
+/* Opens the next segment: a spare one under its new name, or a new file. */
+static int open_file(struct hk_wal *wal, uint64_t sequence) {
+    char path[4096];
+    hk_wal_path(wal->dir, sequence, path, sizeof(path));
+    uint64_t spare = 0;
+    hk_mutex_lock(&wal->lock);
+    if (wal->spare_count > 0) spare = wal->spare[--wal->spare_count];
+    hk_mutex_unlock(&wal->lock);
+    if (spare != 0) {
+        char old[4096];
+        hk_wal_path(wal->dir, spare, old, sizeof(old));
+        int err = hk_file_rename(old, path);
+        if (err < 0) return err;
+    }
+    return hk_file_open(path, HK_FILE_READ | HK_FILE_WRITE | HK_FILE_CREATE);
+}
+
+static int begin_segment(struct hk_wal *wal) {
+    hk_file_close(wal->fd);
+    wal->fd = -1;
+    uint64_t sequence = wal->sequence_next++;
+    int fd = open_file(wal, sequence);
+    if (fd < 0) return fd;
+    struct hk_wal_segment_header header = {
+        .magic = HK_WAL_SEGMENT_MAGIC,
+        .major = HK_WAL_VERSION_MAJOR,
+        .shard = wal->options.shard,
+        .sequence = sequence,
+        .first_group = wal->group_next,
+    };
+    header.crc = hk_crc32c(0, &header, offsetof(struct hk_wal_segment_header, crc));
+    int err = hk_file_write(fd, &header, sizeof(header), 0);
+    if (err >= 0) err = hk_file_sync(fd);
+    if (err >= 0) err = hk_dir_sync(wal->dir);
+    hk_mutex_lock(&wal->lock);
+    if (err >= 0 && hk_mem_grow(
+                        &wal->segments, &wal->segment_capacity, wal->segment_count + 1,
+                        sizeof(wal->segments[0])) < 0) {
+        err = -ENOMEM;
+    }
+    if (err >= 0) {
+        wal->segments[wal->segment_count++] = (struct hk_wal_segment){
+            .sequence = sequence, .first_group = wal->group_next, .bytes = sizeof(header)
+        };
+        count_bytes(wal);
+    }
+    hk_mutex_unlock(&wal->lock);
+    if (err < 0) {
+        hk_file_close(fd);
+        return err;
+    }
+    wal->fd = fd;
+    wal->at = sizeof(header);
+    return 0;
+}
+
+static size_t commit_bytes(const struct hk_wal_commit *commit) {
+    size_t bytes = commit->side.len;
+    for (uint32_t i = 0; i < commit->span_count; i++) {
+        bytes += sizeof(struct hk_wal_group_header) +
+                 (size_t)commit->spans[i].count * sizeof(struct hk_record);
+    }
+    return bytes;
+}
+
+/* Writes and syncs the commit's groups at the end of the current segment. */
+static int write_groups(struct hk_wal *wal, size_t bytes) {
+    const struct hk_wal_commit *commit = &wal->commit;
+    struct hk_wal_group_header headers[HK_WAL_SPANS_MAX];
+    struct iovec parts[HK_WAL_SPANS_MAX * 2 + 1];
+    int part_count = 0;
+    uint32_t series = hk_directory_count(wal->options.directory);
+    union {
+        const void *from;
+        void *base;
+    } plain; /* iovec is not const; it is only read */
+    for (uint32_t i = 0; i < commit->span_count; i++) {
+        const struct hk_wal_span *span = &commit->spans[i];
+        bool last = i + 1 == commit->span_count;
+        size_t record_bytes = (size_t)span->count * sizeof(struct hk_record);
+        headers[i] = (struct hk_wal_group_header){
+            .magic = HK_WAL_GROUP_MAGIC,
+            .number = wal->group_next + i,
+            .base_ms = span->base_ms,
+            .commit_ms = commit->commit_ms,
+            .records = span->count,
+            .side_bytes = last ? (uint32_t)commit->side.len : 0,
+            .series = series,
+        };
+        uint32_t crc = hk_crc32c(0, &headers[i].number, sizeof(headers[i]) - 8);
+        crc = hk_crc32c(crc, span->records, record_bytes);
+        if (last) crc = hk_crc32c(crc, commit->side.ptr, commit->side.len);
+        headers[i].crc = crc;
+        parts[part_count++] = (struct iovec){ &headers[i], sizeof(headers[i]) };
+        plain.from = span->records;
+        if (record_bytes > 0) parts[part_count++] = (struct iovec){ plain.base, record_bytes };
+    }
+    plain.from = commit->side.ptr;
+    if (commit->side.len > 0) {
+        parts[part_count++] = (struct iovec){ plain.base, commit->side.len };
+    }
+    int err = hk_file_writev(wal->fd, parts, part_count, wal->at);
+    if (err >= 0) err = hk_file_sync(wal->fd);
+    if (err < 0) return err;
+    wal->at += (int64_t)bytes;
+    atomic_fetch_add_explicit(&wal->syncs, 1, memory_order_relaxed);
+    return 0;
+}
+
+static int try_commit(struct hk_wal *wal) {
+    hk_err err = hk_directory_sync(wal->options.directory); /* (2) */
+    if (err < 0) return err == HK_E_NOSPACE ? -ENOSPC : -EIO;
+    size_t bytes = commit_bytes(&wal->commit);
+    if (wal->fd < 0 || wal->at + (int64_t)bytes > (int64_t)wal->options.segment_bytes) {
+        int opened = begin_segment(wal);
+        if (opened < 0) return opened;
+    }
+    int written = write_groups(wal, bytes);
+    if (written < 0) {
+        hk_file_close(wal->fd); /* (4) */
+        wal->fd = -1;
+        return written;
+    }
+    wal->group_next += wal->commit.span_count; /* (1) */
+    hk_mutex_lock(&wal->lock);
+    struct hk_wal_segment *segment = &wal->segments[wal->segment_count - 1];
+    segment->last_group = wal->group_next - 1;
+    segment->bytes = wal->at;
+    count_bytes(wal);
+    hk_mutex_unlock(&wal->lock);
+    return 0;
+}
+
+static void log_main(void *arg) {
+    struct hk_wal *wal = arg;
+    bool failing = false;
+    while (!atomic_load_explicit(&wal->stop, memory_order_acquire) ||
+           atomic_load_explicit(&wal->busy, memory_order_acquire)) {
+        if (!atomic_load_explicit(&wal->busy, memory_order_acquire)) {
+            (void)hk_event_wait(&wal->wake, -1);
+            continue;
+        }
+        int err = try_commit(wal);
+        if (err < 0) {
+            if (!failing) {
+                wal->options.durable(
+                    wal->options.self, wal->group_next - 1,
+                    err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO);
+            }
+            failing = true;
+            if (atomic_load_explicit(&wal->stop, memory_order_acquire)) return;
+            (void)hk_event_wait(&wal->wake, (int64_t)RETRY_MS * 1000000);
+            continue;
+        }
+        failing = false;
+        uint64_t durable = wal->group_next - 1;
+        atomic_store_explicit(&wal->busy, false, memory_order_release);
+        wal->options.durable(wal->options.self, durable, HK_OK);
+    }
+}
+
+bool hk_wal_idle(const struct hk_wal *wal) {
+    return !atomic_load_explicit(&wal->busy, memory_order_acquire);
+}
+
+uint64_t hk_wal_next(const struct hk_wal *wal) {
+    return wal->submitted + 1;
+}
+
+uint64_t hk_wal_submit(struct hk_wal *wal, const struct hk_wal_commit *commit) {
+    hk_assert(hk_wal_idle(wal));
+    hk_assert(commit->span_count > 0 && commit->span_count <= HK_WAL_SPANS_MAX);
+    wal->commit = *commit;
+    wal->submitted += commit->span_count;
+    atomic_store_explicit(&wal->busy, true, memory_order_release);
+    hk_event_raise(&wal->wake);
+    return wal->submitted;
+}
+
+void hk_wal_release(struct hk_wal *wal, uint64_t group) {
+    hk_mutex_lock(&wal->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < wal->segment_count; i++) {
+        struct hk_wal_segment segment = wal->segments[i];
+        bool current = i + 1 == wal->segment_count && wal->fd >= 0;
+        if (current || segment.last_group > group) {
+            wal->segments[kept++] = segment;
+            continue;
+        }
+        bool full = segment.bytes > (int64_t)wal->options.segment_bytes / 2;
+        if (full && wal->spare_count < SEGMENTS_SPARE_MAX) {
+            wal->spare[wal->spare_count++] = segment.sequence;
+            continue;
+        }
+        char path[4096];
+        hk_wal_path(wal->dir, segment.sequence, path, sizeof(path));
+        (void)hk_file_remove(path);
+    }
+    wal->segment_count = kept; /* (3) */
+    count_bytes(wal);
+    hk_mutex_unlock(&wal->lock);
+}
+
+uint64_t hk_wal_bytes(const struct hk_wal *wal) {
+    return atomic_load_explicit(&wal->bytes, memory_order_relaxed);
+}
+
+uint64_t hk_wal_syncs(const struct hk_wal *wal) {
+    return atomic_load_explicit(&wal->syncs, memory_order_relaxed);
+}
+
+hk_err hk_wal_open(
+    const struct hk_wal_options *options, uint64_t released, const struct hk_wal_replay *replay,
+    struct hk_wal **out, struct hk_wal_report *out_report) {
+    *out_report = (struct hk_wal_report){ 0 };
+    struct hk_wal_found found = { 0 };
+    struct hk_wal *wal = hk_mem_alloc(1, sizeof(*wal));
+    if (wal == NULL) return HK_E_NOMEM;
+    wal->options = *options;
+    if (wal->options.segment_bytes == 0) wal->options.segment_bytes = 64U << 20;
+    wal->fd = -1;
+    hk_mutex_init(&wal->lock);
+    hk_event_init(&wal->wake);
+    size_t dir_len = strlen(options->dir);
+    hk_err err = dir_len >= sizeof(wal->dir) ? hk_fail(HK_E_LIMIT, "path too long") : HK_OK;
+    if (err >= 0) memcpy(wal->dir, options->dir, dir_len + 1);
+    if (err >= 0) err = hk_wal_recover(options, released, replay, &found, out_report);
+    wal->segments = found.segments;
+    wal->segment_count = found.count;
+    wal->segment_capacity = found.capacity;
+    wal->sequence_next = found.sequence_max + 1;
+    if (found.last_group < released) found.last_group = released;
+    wal->group_next = found.last_group + 1;
+    wal->submitted = found.last_group;
+    count_bytes(wal);
+    if (err >= 0) hk_wal_release(wal, released);
+    if (err >= 0) {
+        int started = hk_thread_start(&wal->thread, "hark-log", log_main, wal);
+        if (started < 0) err = hk_fail(HK_E_IO, "cannot start the log thread");
+    }
+    if (err < 0) {
+        hk_wal_close(wal);
+        return err;
+    }
+    *out = wal;
+    return HK_OK;
+}
+
+void hk_wal_close(struct hk_wal *wal) {
+    if (wal == NULL) return;
+    atomic_store_explicit(&wal->stop, true, memory_order_release);
+    hk_event_raise(&wal->wake);
+    hk_thread_join(&wal->thread);
+    hk_file_close(wal->fd);
+    hk_mem_free(wal->segments);
+    hk_mutex_deinit(&wal->lock);
+    hk_event_deinit(&wal->wake);
+    hk_mem_free(wal);
+}
