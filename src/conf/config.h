@@ -118,25 +118,11 @@ struct hk_conf_http {
 
 /* --- relabelling ------------------------------------------------------------------------------ */
 
-enum hk_conf_relabel_action {
-    HK_CONF_REPLACE,
-    HK_CONF_KEEP,
-    HK_CONF_DROP,
-    HK_CONF_KEEP_EQUAL,
-    HK_CONF_DROP_EQUAL,
-    HK_CONF_HASHMOD,
-    HK_CONF_LABELMAP,
-    HK_CONF_LABELDROP,
-    HK_CONF_LABELKEEP,
-    HK_CONF_LOWERCASE,
-    HK_CONF_UPPERCASE,
-};
-
 struct hk_conf_relabel {
     struct hk_conf_strings source_labels;
     struct hk_str separator, regex, target_label, replacement;
     int64_t modulus;
-    int action; /* enum hk_conf_relabel_action */
+    int action; /* enum hk_relabel_action */
 };
 
 /* --- scraping --------------------------------------------------------------------------------- */

@@ -48,7 +48,7 @@ static struct hk_config *load_golden(const char *name, hk_err want) {
     hk_conf_report_init(&report);
     hk_buf_init(&out, 1 << 20);
     CHECK_INT(hk_config_load(path, &test_source, &report, &config), want);
-    hk_conf_report_print(&report, &out);
+    hk_conf_report_format(&report, &out);
     if (config != NULL) {
         hk_buf_text(&out, "---\n");
         hk_buf_str(&out, config->canonical);
@@ -78,7 +78,7 @@ TEST(prometheus) {
     CHECK_STR(
         node->discovery.files.items[0].files.items[0],
         HK_STR("tests/golden/config/targets/*.json"));
-    CHECK_INT(node->metric_relabel.items[1].action, HK_CONF_HASHMOD);
+    CHECK_INT(node->metric_relabel.items[1].action, HK_RELABEL_HASHMOD);
     CHECK_INT(node->protocols.count, 4);
     CHECK_INT(node->protocols.items[0], HK_CONF_OPENMETRICS_100);
     const struct hk_conf_job *blackbox = &config->jobs.items[2];

@@ -3,20 +3,6 @@
 
 #include "base/mem.h"
 
-static const enum hk_relabel_action actions[] = {
-    [HK_CONF_REPLACE] = HK_RELABEL_REPLACE,
-    [HK_CONF_KEEP] = HK_RELABEL_KEEP,
-    [HK_CONF_DROP] = HK_RELABEL_DROP,
-    [HK_CONF_KEEP_EQUAL] = HK_RELABEL_KEEP_EQUAL,
-    [HK_CONF_DROP_EQUAL] = HK_RELABEL_DROP_EQUAL,
-    [HK_CONF_HASHMOD] = HK_RELABEL_HASHMOD,
-    [HK_CONF_LABELMAP] = HK_RELABEL_LABEL_MAP,
-    [HK_CONF_LABELDROP] = HK_RELABEL_LABEL_DROP,
-    [HK_CONF_LABELKEEP] = HK_RELABEL_LABEL_KEEP,
-    [HK_CONF_LOWERCASE] = HK_RELABEL_LOWERCASE,
-    [HK_CONF_UPPERCASE] = HK_RELABEL_UPPERCASE,
-};
-
 /* A value equal to its default counts as not given. */
 static struct hk_str unless_default(struct hk_str text, const char *fallback) {
     struct hk_str none = { NULL, 0 };
@@ -28,7 +14,7 @@ void hk_conf_relabel_configs(
     for (uint32_t i = 0; i < count; i++) {
         const struct hk_conf_relabel *rule = &rules[i];
         out[i] = (struct hk_relabel_config){
-            .action = actions[rule->action],
+            .action = (enum hk_relabel_action)rule->action,
             .source_labels = rule->source_labels.items,
             .source_label_count = rule->source_labels.count,
             .separator = unless_default(rule->separator, ";"),

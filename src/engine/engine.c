@@ -30,7 +30,7 @@ static hk_err load_config(struct hk_engine *engine, const struct hk_serve_option
                      : hk_config_parse(HK_STR(""), HK_STR(""), &source, &report, &engine->config);
     struct hk_buf text;
     hk_buf_init(&text, 1 << 20);
-    hk_conf_report_print(&report, &text);
+    hk_conf_report_format(&report, &text);
     if (text.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&text)));
     hk_buf_deinit(&text);
     hk_conf_report_deinit(&report);
@@ -280,12 +280,17 @@ static void stop(struct hk_engine *engine) {
     }
     hk_store_close(engine->store);
     hk_mem_free(engine->shards);
+    hk_exec_helper_stop(engine->exec);
     hk_config_destroy(engine->config);
 }
 
 int hk_engine_serve(const struct hk_serve_options *options) {
     static struct hk_engine engine;
     engine.start_ms = hk_clock_realtime_ms();
+    /* Before any thread, file or socket exists (decisions D12). */
+    if (hk_exec_helper_start(&engine.exec) < 0) {
+        hk_log(HK_LOG_WARN, "commands are refused: %s", hk_fail_text());
+    }
     block_signals();
     hk_err err = start(&engine, options);
     if (err < 0) {

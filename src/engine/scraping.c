@@ -288,6 +288,7 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
         return;
     }
     shard->readable_ns = hk_clock_monotonic_ns();
+    hk_alerts_begin(shard, hk_clock_realtime_ms());
     if (result->gone) {
         end_target(shard, target, hk_clock_realtime_ms());
         target->id = 0; /* never given out: the entry stays as a hole */
