@@ -295,6 +295,7 @@ void hk_conn_destroy(struct hk_conn *conn) {
     conn->dead = conn->busy = true; /* (3) answers given by `gone` do not come back here */
     hk_h1_detach(conn);
     hk_h2_detach(conn);
+    if (conn->tls != NULL) hk_tls_shutdown(conn->tls);
     hk_tls_conn_destroy(conn->tls);
     hk_socket_close(conn->io.fd);
     hk_mem_free(conn->identity_text);
