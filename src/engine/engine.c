@@ -249,6 +249,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     HK_TRY(hk_api_create(&api, &engine->api));
     hk_engine_documents(engine);
     HK_TRY(listen_all(engine, options));
+    HK_TRY(hk_scraping_open(&engine->shards[0]));
     hk_event_init(&engine->worker_wake);
     if (hk_thread_start(&engine->worker, "hark-worker", worker_main, engine) < 0) {
         return hk_fail(HK_E_IO, "cannot start the worker thread");
@@ -265,6 +266,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
 
 static void stop(struct hk_engine *engine) {
     atomic_store_explicit(&engine->stop, true, memory_order_release);
+    if (engine->shards != NULL) hk_scraping_close(&engine->shards[0]);
     for (uint32_t i = 0; engine->shards != NULL && i < engine->shard_count; i++) {
         struct hk_shard *shard = &engine->shards[i];
         if (shard->loop != NULL) hk_loop_stop(shard->loop);
@@ -278,12 +280,17 @@ static void stop(struct hk_engine *engine) {
     }
     hk_store_close(engine->store);
     hk_mem_free(engine->shards);
+    hk_exec_helper_stop(engine->exec);
     hk_config_destroy(engine->config);
 }
 
 int hk_engine_serve(const struct hk_serve_options *options) {
     static struct hk_engine engine;
     engine.start_ms = hk_clock_realtime_ms();
+    /* Before any thread, file or socket exists (decisions D12). */
+    if (hk_exec_helper_start(&engine.exec) < 0) {
+        hk_log(HK_LOG_WARN, "commands are refused: %s", hk_fail_text());
+    }
     block_signals();
     hk_err err = start(&engine, options);
     if (err < 0) {

@@ -6,9 +6,11 @@
 #include "conf/config.h"
 #include "engine/alerts.h"
 #include "engine/pass.h"
-#include "engine/tmp_answer.h"
+#include "engine/scraping.h"
 #include "ingest/meta_seen.h"
 #include "ingest/otlp.h"
+#include "ingest/otlp_json.h"
+#include "ingest/otlp_response.h"
 #include "net/http.h"
 #include "net/loop.h"
 #include "os/thread.h"
@@ -63,6 +65,7 @@ struct hk_shard {
     struct hk_otlp *otlp;
     struct hk_meta_seen *seen;
     struct hk_alerts alerts;
+    struct hk_scraping scraping;
     struct hk_buf recalled; /* alert states found in the log: u32 bytes and the record, each */
     int64_t readable_ns;    /* of the request in hand, for the latency of actions */
     bool snapshot_due;      /* the next commit carries a complete snapshot of states */

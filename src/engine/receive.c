@@ -158,7 +158,7 @@ static int decode_otlp(struct request *request) {
     if (hk_str_starts(type, HK_STR("application/json"))) {
         request->answer = HK_ANSWER_OTLP_JSON;
         hk_buf_clear(&shard->decoded);
-        hk_err err = hk_otlp_json_to_proto(request->body, &shard->arena, &shard->decoded);
+        hk_err err = hk_otlp_json_to_proto(HK_OTLP_METRICS, request->body, &shard->decoded);
         if (err < 0) return err == HK_E_NOMEM ? 503 : err == HK_E_LIMIT ? 413 : 400;
         request->body = hk_buf_get(&shard->decoded);
         return 0;
@@ -216,6 +216,7 @@ static void take(struct request *request) {
         .cursor = hk_pass_cursor(&shard->pass, request->http->peer),
     };
     shard->readable_ns = request->http->readable_ns;
+    hk_alerts_begin(shard, hk_clock_realtime_ms());
     hk_err err = run_pass(request, &run);
     hk_alerts_commit(shard, hk_clock_realtime_ms());
     int64_t decided_ns = hk_clock_monotonic_ns();

@@ -18,7 +18,7 @@ static void add_count(struct hk_http_exchange *exchange, struct hk_str name, uin
 static void answer_otlp(struct hk_waiting *waiting) {
     struct hk_buf body;
     hk_buf_init(&body, 65536);
-    struct hk_otlp_partial partial = { waiting->rejected, waiting->text };
+    struct hk_otlp_partial partial = { .rejected = waiting->rejected, .text = waiting->text };
     bool json = waiting->answer == HK_ANSWER_OTLP_JSON;
     if (json)
         hk_otlp_response_json(&partial, &body);

@@ -60,6 +60,18 @@ hk_err hk_block_dir_sync(const char *path) HK_MUST_CHECK;
 hk_err
 hk_block_file_read(int fd, const char *path, void *to, size_t bytes, uint64_t offset) HK_MUST_CHECK;
 
+/* Changes the order that the header will say; before the commit. */
+void hk_block_writer_set_order(struct hk_block_writer *writer, uint64_t order);
+
+/* Id that the writer was created with. */
+uint64_t hk_block_writer_id(const struct hk_block_writer *writer);
+
+/* Is `crc` the CRC-32C of the bytes? */
+bool hk_block_crc_good(const void *from, size_t bytes, uint32_t crc);
+
+/* Fuzz hook: takes every checksum for good, so that the parsers behind them are reached. */
+void hk_block_ignore_checksums(bool ignore);
+
 /* Test hook: the `n`-th changing operation (write, sync, rename, remove) from now on and all after
  * it fail, as if the process had died there; 0 = none. Returns the operations since the last call.
  */
@@ -267,6 +279,7 @@ struct hk_block_work {
     /* Bytes read ahead. */
     uint64_t window_serial, window_offset;
     struct hk_buf window;
+    struct hk_buf lone;       /* one blob read without the window */
     size_t read_ahead;        /* bytes to read ahead at least, for scans */
     struct hk_buf payload;    /* unpacked */
     struct hk_buf bitmaps[2]; /* of select */
@@ -299,7 +312,10 @@ hk_err hk_block_pair_find(
     uint32_t *out) HK_MUST_CHECK;
 
 /* Reads `bytes` verified bytes (a checksum follows them) at `offset` of a section without pages;
- * borrowed until the next call. `ahead` more bytes are likely to be wanted next. */
+ * borrowed until the next call. `ahead` more bytes are likely to be wanted next;
+ * HK_BLOCK_NO_WINDOW: nothing near it is, keep what was read ahead before. */
+#define HK_BLOCK_NO_WINDOW SIZE_MAX
+
 hk_err hk_block_blob(
     struct hk_block *block, struct hk_block_work *work, enum hk_block_section section,
     uint64_t offset, uint32_t bytes, size_t ahead, const uint8_t **out) HK_MUST_CHECK;
@@ -311,8 +327,8 @@ hk_err hk_block_stamps_entry(
 
 /* Decoded stamps, borrowed until the next call; ascending (exemplars: not descending). */
 hk_err hk_block_stamps_get(
-    struct hk_block *block, struct hk_block_work *work, uint32_t column, size_t ahead,
-    const int64_t **out, uint32_t *out_count) HK_MUST_CHECK;
+    struct hk_block *block, struct hk_block_work *work, uint32_t column, const int64_t **out,
+    uint32_t *out_count) HK_MUST_CHECK;
 
 /* Adds the series of pair `pair` to `bitmap`. */
 hk_err hk_block_pair_postings(

@@ -2,7 +2,6 @@
  * Pages of a block through the caches of a work area: verified when they are read, parsed once.
  * Everything read is bounded by its section.
  */
-#include "base/hash.h"
 #include "base/mem.h"
 #include "store/block_internal.h"
 
@@ -21,6 +20,7 @@ hk_err hk_block_work_create(struct hk_block_work **out) {
         hk_buf_init(&work->slots[i].values, HK_BLOCK_PAGE_BYTES_MAX);
     }
     hk_buf_init(&work->window, HK_BLOCK_PAGE_BYTES_MAX + HK_BLOCK_WINDOW_BYTES);
+    hk_buf_init(&work->lone, HK_BLOCK_PAGE_BYTES_MAX);
     hk_buf_init(&work->payload, HK_BLOCK_CHUNK_BYTES_MAX * 2UL);
     hk_buf_init(&work->bitmaps[0], HK_BLOCK_SERIES_MAX);
     hk_buf_init(&work->bitmaps[1], HK_BLOCK_SERIES_MAX);
@@ -39,6 +39,7 @@ void hk_block_work_destroy(struct hk_block_work *work) {
         hk_buf_deinit(&work->slots[i].values);
     }
     hk_buf_deinit(&work->window);
+    hk_buf_deinit(&work->lone);
     hk_buf_deinit(&work->payload);
     hk_buf_deinit(&work->bitmaps[0]);
     hk_buf_deinit(&work->bitmaps[1]);
@@ -98,7 +99,7 @@ static hk_err load_page(
     char *to = hk_buf_reserve(&slot->bytes, bytes);
     if (to == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
     HK_TRY(hk_block_file_read(block->fd, block->path, to, bytes, at));
-    if (hk_crc32c(0, to, bytes - 4) != hk_block_get_u32((const uint8_t *)to + bytes - 4)) {
+    if (!hk_block_crc_good(to, bytes - 4, hk_block_get_u32((const uint8_t *)to + bytes - 4))) {
         return hk_block_corrupt(block, section, at, "bad checksum of a page");
     }
     slot->bytes.len = bytes - 4;
@@ -138,36 +139,53 @@ hk_err hk_block_page(
 
 /* ------------------------------------------------------------------ blobs */
 
+/* Reads `bytes` at `offset` into `buf` from its start. */
+static hk_err
+read_into(struct hk_block *block, struct hk_buf *buf, uint64_t bytes, uint64_t offset) {
+    hk_buf_clear(buf);
+    char *to = hk_buf_reserve(buf, bytes);
+    if (to == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
+    HK_TRY(hk_block_file_read(block->fd, block->path, to, bytes, offset));
+    buf->len = bytes;
+    return HK_OK;
+}
+
+static bool in_window(
+    const struct hk_block *block, const struct hk_block_work *work, uint64_t offset,
+    uint64_t need) {
+    const uint64_t from = work->window_offset, len = work->window.len;
+    return work->window_serial == block->serial && offset >= from && offset - from <= len &&
+           len - (offset - from) >= need;
+}
+
 hk_err hk_block_blob(
     struct hk_block *block, struct hk_block_work *work, enum hk_block_section section,
     uint64_t offset, uint32_t bytes, size_t ahead, const uint8_t **out) {
     const struct hk_block_span *span = &block->sections[section];
-    const uint64_t end = span->offset + span->bytes;
-    if (offset < span->offset || offset > end || end - offset < bytes + 4ULL ||
+    const uint64_t end = span->offset + span->bytes, need = bytes + 4ULL;
+    if (offset < span->offset || offset > end || end - offset < need ||
         bytes > HK_BLOCK_PAGE_BYTES_MAX) {
         return hk_block_corrupt(block, section, offset, "a reference leaves its section");
     }
-    struct hk_buf *window = &work->window;
-    const uint64_t need = bytes + 4ULL;
-    if (work->window_serial != block->serial || offset < work->window_offset ||
-        offset - work->window_offset > window->len ||
-        window->len - (offset - work->window_offset) < need) {
+    const uint8_t *from = NULL;
+    if (in_window(block, work, offset, need)) {
+        from = (const uint8_t *)work->window.ptr + (offset - work->window_offset);
+    } else if (ahead == HK_BLOCK_NO_WINDOW) {
+        HK_TRY(read_into(block, &work->lone, need, offset));
+        from = (const uint8_t *)work->lone.ptr;
+    } else {
         uint64_t want = need + (ahead > work->read_ahead ? ahead : work->read_ahead);
         if (want > HK_BLOCK_WINDOW_BYTES) want = HK_BLOCK_WINDOW_BYTES;
         if (want < need) want = need;
         if (want > end - offset) want = end - offset;
         work->window_serial = 0;
-        if (window->capacity > 4UL * HK_BLOCK_WINDOW_BYTES) hk_buf_deinit(window);
-        hk_buf_clear(window);
-        char *to = hk_buf_reserve(window, want);
-        if (to == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
-        HK_TRY(hk_block_file_read(block->fd, block->path, to, want, offset));
-        window->len = want;
+        if (work->window.capacity > 4UL * HK_BLOCK_WINDOW_BYTES) hk_buf_deinit(&work->window);
+        HK_TRY(read_into(block, &work->window, want, offset));
         work->window_offset = offset;
         work->window_serial = block->serial;
+        from = (const uint8_t *)work->window.ptr;
     }
-    const uint8_t *from = (const uint8_t *)window->ptr + (offset - work->window_offset);
-    if (hk_crc32c(0, from, bytes) != hk_block_get_u32(from + bytes)) {
+    if (!hk_block_crc_good(from, bytes, hk_block_get_u32(from + bytes))) {
         return hk_block_corrupt(block, section, offset, "bad checksum");
     }
     *out = from;
@@ -236,8 +254,8 @@ hk_err hk_block_stamps_entry(
 }
 
 hk_err hk_block_stamps_get(
-    struct hk_block *block, struct hk_block_work *work, uint32_t column, size_t ahead,
-    const int64_t **out, uint32_t *out_count) {
+    struct hk_block *block, struct hk_block_work *work, uint32_t column, const int64_t **out,
+    uint32_t *out_count) {
     struct hk_block_stamp_slot *slot = &work->stamps[column % HK_BLOCK_STAMP_SLOTS];
     if (slot->serial != block->serial || slot->column != column) {
         struct hk_block_stamps entry;
@@ -245,7 +263,8 @@ hk_err hk_block_stamps_get(
         const uint8_t *from = entry.inline_bytes;
         if (from == NULL) {
             HK_TRY(hk_block_blob(
-                block, work, HK_BLOCK_CHUNKS_SECTION, entry.offset, entry.bytes, ahead, &from));
+                block, work, HK_BLOCK_CHUNKS_SECTION, entry.offset, entry.bytes, HK_BLOCK_NO_WINDOW,
+                &from));
         }
         slot->serial = 0;
         hk_err err = hk_column_decode_stamps(

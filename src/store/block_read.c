@@ -21,10 +21,10 @@ static hk_err chunk_bytes(
 
 static hk_err chunk_stamps(
     struct hk_block *block, struct hk_block_work *work, const struct hk_block_chunk *chunk,
-    size_t ahead, int64_t *out_stamps_ms) {
+    int64_t *out_stamps_ms) {
     const int64_t *stamps_ms = NULL;
     uint32_t count = 0;
-    HK_TRY(hk_block_stamps_get(block, work, chunk->stamp_column, ahead, &stamps_ms, &count));
+    HK_TRY(hk_block_stamps_get(block, work, chunk->stamp_column, &stamps_ms, &count));
     hk_assert(count == chunk->count);
     bool good = true;
     for (uint32_t i = 1; chunk->column != HK_BLOCK_EXEMPLAR && i < count; i++)
@@ -40,7 +40,7 @@ static hk_err chunk_stamps(
 hk_err hk_block_chunk_floats(
     struct hk_block *block, struct hk_block_work *work, const struct hk_block_chunk_entry *entry,
     size_t ahead, int64_t *out_stamps_ms, double *out_values) {
-    HK_TRY(chunk_stamps(block, work, &entry->chunk, ahead, out_stamps_ms));
+    HK_TRY(chunk_stamps(block, work, &entry->chunk, out_stamps_ms));
     const uint8_t *from = NULL;
     HK_TRY(chunk_bytes(block, work, entry, ahead, &from));
     hk_err err = hk_column_decode_values(
@@ -75,7 +75,7 @@ static hk_err unpack_payloads(
 hk_err hk_block_chunk_payloads(
     struct hk_block *block, struct hk_block_work *work, const struct hk_block_chunk_entry *entry,
     size_t ahead, int64_t *out_stamps_ms, struct hk_str *out_payloads) {
-    HK_TRY(chunk_stamps(block, work, &entry->chunk, ahead, out_stamps_ms));
+    HK_TRY(chunk_stamps(block, work, &entry->chunk, out_stamps_ms));
     const uint8_t *from = NULL;
     HK_TRY(chunk_bytes(block, work, entry, ahead, &from));
     struct hk_block_in in = { 0 };

@@ -178,6 +178,14 @@ uint64_t hk_block_writer_bytes(const struct hk_block_writer *writer) {
     return hk_block_out_at(writer);
 }
 
+void hk_block_writer_set_order(struct hk_block_writer *writer, uint64_t order) {
+    writer->info.order = order;
+}
+
+uint64_t hk_block_writer_id(const struct hk_block_writer *writer) {
+    return writer->info.id;
+}
+
 /* ------------------------------------------------------------------ stamps */
 
 hk_err hk_block_stamps_end_page(struct hk_block_writer *writer) {
@@ -412,8 +420,10 @@ static hk_err commit(struct hk_block_writer *writer) {
     if (err == HK_OK) return HK_OK;
     /* Not known durable: take it back. Whether that works or not, the samples are safe elsewhere
      * and a second copy does no harm. */
-    if (hk_file_rename(writer->path, writer->path_tmp) < 0) return err;
-    return err;
+    char text[HK_BLOCK_PATH_BYTES_MAX + 256];
+    (void)snprintf(text, sizeof(text), "%s", hk_fail_text());
+    if (hk_block_file_rename(writer->path, writer->path_tmp) < 0) hk_fail_clear();
+    return hk_fail(err, "%s", text);
 }
 
 hk_err hk_block_writer_commit(struct hk_block_writer *writer) {
