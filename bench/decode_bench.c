@@ -3,6 +3,8 @@
  * those of node_exporter (11 labels, about 230 bytes), each body walked once per pass, as on the
  * wire. Prints the median of several passes.
  */
+#include "hk_otlp_build.h"
+#include "ingest/otlp.h"
 #include "ingest/remote_write_fast.h"
 #include "os/clock.h"
 
@@ -45,6 +47,35 @@ static void put_rw1_series(struct hk_buf *out, unsigned n) {
     hk_proto_put_varint(out, 2, 1700000000000 + n / 500);
     hk_proto_end(out, sample);
     hk_proto_end(out, series);
+}
+
+/* One metric of 20 points each 20 calls, as an SDK writes them: 4 attributes a point. */
+static void put_otlp(struct hk_buf *out, unsigned n) {
+    char text[32];
+    if (n % PER_BODY == 0) {
+        o_reset();
+        o_resource("checkout", "host-1");
+    }
+    if (n % 20 == 0) {
+        (void)snprintf(text, sizeof(text), "http.server.requests.%u", n % 1000);
+        o_metric(text, "Requests that were served.", "{request}", 7);
+    }
+    o_begin(1);
+    hk_proto_put_fixed64(&o.buf, 2, O_START_NS);
+    hk_proto_put_fixed64(&o.buf, 3, O_TIME_NS);
+    hk_proto_put_double(&o.buf, 4, 1.5 * n);
+    (void)snprintf(text, sizeof(text), "/api/v1/item/%u", n);
+    o_attr(7, "http.route", text);
+    o_attr(7, "http.method", n % 2 == 0 ? "GET" : "POST");
+    o_attr_int(7, "http.status_code", 200);
+    o_attr(7, "server.address", "shop.example.net");
+    o_end();
+    if (n % 20 == 19) o_metric_end(2, true);
+    if (n % PER_BODY == PER_BODY - 1) {
+        o_end();
+        o_end();
+        hk_buf_str(out, hk_buf_get(&o.buf));
+    }
 }
 
 static void make(void (*put)(struct hk_buf *out, unsigned n)) {
@@ -106,10 +137,39 @@ static void bench_rw1(const char *what, const struct hk_key_predictor *predictor
     report(what);
 }
 
+static void bench_otlp(const char *what) {
+    static struct hk_otlp otlp;
+    static struct hk_meta_seen seen;
+    struct hk_arena arena;
+    hk_arena_init(&arena, 1 << 24);
+    batch.arena = &arena;
+    for (unsigned pass = 0; pass < PASSES; pass++) {
+        uint64_t points = 0;
+        const int64_t start = hk_clock_monotonic_ns();
+        for (unsigned body = 0; body < BODIES; body++) {
+            hk_otlp_init(&otlp, bodies[body], (struct hk_hash128){ 0, 0 }, NULL, &seen);
+            hk_err err = HK_FULL;
+            while (err == HK_FULL) {
+                hk_batch_clear(&batch);
+                err = hk_parser_otlp.parse(&otlp, &batch);
+                points += batch.points;
+            }
+            hk_arena_reset(&arena);
+            if (err < 0) abort();
+        }
+        results[pass] = (double)(hk_clock_monotonic_ns() - start) / (double)points;
+        if (points != SERIES) abort();
+    }
+    hk_arena_deinit(&arena);
+    report(what);
+}
+
 int main(void) {
     make(put_rw1_series);
     bench_rw1("remote write 1.0", NULL);
     const struct hk_key_predictor predictor = { NULL, never };
     bench_rw1("same, predictor that fails", &predictor);
+    make(put_otlp);
+    bench_otlp("otlp sums");
     return 0;
 }

@@ -1,9 +1,6 @@
 /* hark: the one binary. */
-#include "base/str.h"
+#include "cli/commands.h"
 
-#include <stdio.h>
-
-int main(void) {
-    (void)printf("hark %s\n", HK_VERSION);
-    return 0;
+int main(int argc, char **argv) {
+    return hk_cli_main(argc, (const char *const *)argv, hk_engine_serve);
 }

@@ -68,13 +68,18 @@ static inline int64_t hk_proto_zigzag(uint64_t value) {
     return (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
 }
 
-/* A varint of more than one byte: the out-of-line half of hk_proto_varint. */
+/* A varint of more than two bytes: the out-of-line half of hk_proto_varint. */
 bool hk_proto_varint_long(struct hk_proto *reader, uint64_t *out);
 
 /* Reads a varint of at most ten bytes; false (reader unmoved) when it is cut off or longer. */
 static inline bool hk_proto_varint(struct hk_proto *reader, uint64_t *out) {
     if (HK_LIKELY(reader->at < reader->end && *reader->at < 0x80)) {
         *out = *reader->at++;
+        return true;
+    }
+    if (reader->end - reader->at >= 2 && reader->at[1] < 0x80) {
+        *out = (reader->at[0] & 0x7fU) | (uint64_t)reader->at[1] << 7;
+        reader->at += 2;
         return true;
     }
     return hk_proto_varint_long(reader, out);
@@ -111,6 +116,45 @@ static inline hk_err hk_proto_next(struct hk_proto *reader, struct hk_proto_fiel
     default:
         return HK_E_MALFORMED;
     }
+}
+
+/* Hot paths: content of a field at `at` whose tag is the one byte `tag` (of a HK_PROTO_BYTES field)
+ * and whose length takes one or two bytes, all before `end`: its start, and its end in *out_end.
+ * NULL: anything else, ask hk_proto_next. */
+static inline const uint8_t *
+hk_proto_usual(const uint8_t *at, const uint8_t *end, uint8_t tag, const uint8_t **out_end) {
+    size_t left = (size_t)(end - at);
+    if (left < 3 || at[0] != tag) return NULL;
+    size_t bytes = at[1];
+    at += 2;
+    left -= 2;
+    if (bytes >= 0x80) {
+        if (*at >= 0x80) return NULL;
+        bytes = (bytes & 0x7f) | (size_t)*at << 7;
+        at++;
+        left--;
+    }
+    if (bytes > left) return NULL;
+    *out_end = at + bytes;
+    return at;
+}
+
+/* Hot paths: bytes of the run of fields with this one-byte tag (of HK_PROTO_BYTES fields) that
+ * begins `bytes` bytes before the end. The loop is as short as it can be: a hop may step over the
+ * end by less than 16 KiB, which shows as a result greater than `bytes`; nothing is read there. A
+ * field of over 16 KiB, or of no content as the last one, ends the run early. */
+static inline size_t hk_proto_run(const uint8_t *at, size_t bytes, uint8_t tag) {
+    size_t i = 0;
+    while (i + 2 < bytes && at[i] == tag) {
+        const size_t len = at[i + 1];
+        if (HK_LIKELY(len < 0x80)) {
+            i += 2 + len;
+        } else {
+            if (at[i + 2] >= 0x80) break;
+            i += 3 + ((len & 0x7f) | (size_t)at[i + 2] << 7);
+        }
+    }
+    return i;
 }
 
 /* Reader over the content of a HK_PROTO_BYTES field. */

@@ -1,6 +1,7 @@
 /* Relations between keys of one mapping, and values that come from an outer one. */
 #include "base/regex.h"
 #include "conf/table.h"
+#include "model/relabel.h"
 
 #include <stdio.h>
 
@@ -113,48 +114,67 @@ static void check_regex(
     hk_regex_destroy(regex);
 }
 
-/* Keys that an action does not read: the configuration would mean less than it says. */
+/* Keys that an action does not read, when they say something else than their default: the
+ * configuration would mean less than it says. */
 static void refuse_keys(
     struct hk_conf_reader *reader, const struct hk_conf_node *node, const char *action,
     const char *const *keys, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (!has(node, keys[i])) continue;
+        const struct hk_option *option = hk_option_find(&hk_table_relabel, hk_str_from(keys[i]));
+        const struct hk_conf_node *value = hk_conf_node_get(node, keys[i]);
+        if (option->fallback != NULL && hk_str_is(value->text, option->fallback)) continue;
         hk_conf_problem_at(
             reader, false, node, keys[i], "remove it", "action %s does not take %s", action,
             keys[i]);
     }
 }
 
+/* The last word is the relabeller's own. */
+static void check_compiles(
+    struct hk_conf_reader *reader, const struct hk_conf_node *node,
+    const struct hk_conf_relabel *rule) {
+    struct hk_relabel *relabel = NULL;
+    hk_err err = hk_conf_relabel_compile(rule, 1, &relabel);
+    hk_relabel_destroy(relabel);
+    if (err == HK_E_NOMEM) reader->report->out_of_memory = true;
+    if (err >= 0 || err == HK_E_NOMEM) return;
+    hk_conf_problem_at(
+        reader, false, node, NULL, "see hark help config relabel_config", "%s", hk_fail_text());
+    hk_fail_clear();
+}
+
 void hk_check_relabel(
     struct hk_conf_reader *reader, const struct hk_conf_node *node, void *object) {
-    static const char *const names[] = {
-        "replace",  "keep",      "drop",      "keepequal", "dropequal", "hashmod",
-        "labelmap", "labeldrop", "labelkeep", "lowercase", "uppercase",
-    };
     static const char *const not_for_equal[] = { "regex", "modulus", "separator", "replacement" };
     static const char *const not_for_names[] = {
         "source_labels", "target_label", "modulus", "separator", "replacement",
     };
     const struct hk_conf_relabel *rule = object;
     if (node == NULL) return;
-    const char *name = names[rule->action];
+    const char *name = hk_relabel_action_name((enum hk_relabel_action)rule->action);
+    uint32_t errors = reader->report->error_count;
     check_regex(reader, node, "regex", rule->regex);
-    bool writes = rule->action == HK_CONF_REPLACE || rule->action == HK_CONF_HASHMOD ||
-                  rule->action == HK_CONF_LOWERCASE || rule->action == HK_CONF_UPPERCASE;
-    bool equal = rule->action == HK_CONF_KEEP_EQUAL || rule->action == HK_CONF_DROP_EQUAL;
-    bool by_name = rule->action == HK_CONF_LABELDROP || rule->action == HK_CONF_LABELKEEP;
-    bool changes_case = rule->action == HK_CONF_LOWERCASE || rule->action == HK_CONF_UPPERCASE;
+    const struct hk_conf_node *action = hk_conf_node_get(node, "action");
+    if (action != NULL && !hk_str_eq_nocase(action->text, hk_str_from(name))) return;
+    bool writes = rule->action == HK_RELABEL_REPLACE || rule->action == HK_RELABEL_HASHMOD ||
+                  rule->action == HK_RELABEL_LOWERCASE || rule->action == HK_RELABEL_UPPERCASE;
+    bool equal = rule->action == HK_RELABEL_KEEP_EQUAL || rule->action == HK_RELABEL_DROP_EQUAL;
+    bool by_name = rule->action == HK_RELABEL_LABEL_DROP || rule->action == HK_RELABEL_LABEL_KEEP;
+    bool changes_case =
+        rule->action == HK_RELABEL_LOWERCASE || rule->action == HK_RELABEL_UPPERCASE;
     if ((writes || equal) && rule->target_label.len == 0) {
         hk_conf_problem_at(
             reader, false, node, NULL, "add target_label: …", "action %s needs target_label", name);
     }
-    if (rule->action == HK_CONF_HASHMOD && rule->modulus == 0) {
+    if (rule->action == HK_RELABEL_HASHMOD && rule->modulus == 0) {
         hk_conf_problem_at(
             reader, false, node, NULL, "add modulus: …", "action hashmod needs a modulus above 0");
     }
     if (equal) refuse_keys(reader, node, name, not_for_equal, HK_COUNT(not_for_equal));
     if (by_name) refuse_keys(reader, node, name, not_for_names, HK_COUNT(not_for_names));
     if (changes_case) refuse_keys(reader, node, name, &not_for_equal[3], 1);
+    if (reader->report->error_count == errors) check_compiles(reader, node, rule);
 }
 
 /* --- discovery -------------------------------------------------------------------------------- */
@@ -254,7 +274,8 @@ static void check_protocols(
         seen |= 1U << protocols->items[i];
     }
     if (node == NULL || !has(node, "scrape_protocols")) return;
-    if (twice || protocols->count == 0 || (seen & 1U) != 0) {
+    bool empty = hk_conf_node_get(node, "scrape_protocols")->count == 0;
+    if (twice || empty || (seen & 1U) != 0) {
         hk_conf_problem_at(
             reader, false, node, "scrape_protocols", "name each format once, at least one",
             "scrape_protocols is empty or names a format twice");
@@ -385,7 +406,7 @@ static void check_listener(
             (int)(address->len < 100 ? address->len : 100), address->ptr);
         return;
     }
-    bool secret = server->token.value.len > 0 || server->token_file.len > 0 ||
+    bool secret = has(node, "token") || has(node, "token_file") ||
                   (server->tls != NULL && server->tls->client_ca_file.len > 0);
     if (loopback || server->insecure || (server->tls != NULL && secret)) return;
     hk_conf_problem_at(
@@ -501,6 +522,8 @@ void hk_check_exec(struct hk_conf_reader *reader, const struct hk_conf_node *nod
     const struct hk_conf_exec *exec = object;
     if (node == NULL || !has(node, "command")) return;
     if (exec->command.count == 0) {
+        const struct hk_conf_node *command = hk_conf_node_get(node, "command");
+        if (command->kind != HK_CONF_SEQUENCE || command->count > 0) return; /* said before */
         hk_conf_problem_at(
             reader, false, node, "command", "write [/path/to/program, argument]",
             "command is empty");

@@ -22,9 +22,10 @@ struct loader {
     const struct hk_conf_source *source;
     struct hk_conf_reader reader;
     struct part *parts, **parts_last;
-    struct hk_conf_node *root;
+    struct hk_conf_node *root, *alertmanager; /* of the file, of alertmanager_file */
     uint32_t file_count;
-    hk_err err; /* of a visit */
+    uint32_t errors; /* in the report before */
+    hk_err err;      /* of a visit */
 };
 
 hk_err hk_conf_open_file(
@@ -111,6 +112,7 @@ static hk_err load_alertmanager(struct loader *loader) {
     struct hk_conf_node *node = NULL;
     hk_err err = read_tree(loader, path, &node);
     if (err < 0) return err == HK_E_NOMEM ? err : HK_OK;
+    loader->alertmanager = node;
     config->alertmanager = hk_arena_alloc(&config->arena, 1, sizeof(*config->alertmanager));
     if (config->alertmanager == NULL) return HK_E_NOMEM;
     return hk_conf_read(&loader->reader, &hk_table_alertmanager, node, config->alertmanager);
@@ -165,16 +167,28 @@ static hk_err check_job_names(struct loader *loader) {
     return HK_OK;
 }
 
-static hk_err print_canonical(struct loader *loader) {
+static hk_err print_table(
+    struct loader *loader, const struct hk_option_table *table, const struct hk_conf_node *node,
+    struct hk_str *out) {
     struct hk_buf buf;
     hk_buf_init(&buf, CANONICAL_BYTES_MAX);
-    hk_err err = hk_conf_print(&hk_table_config, loader->root, &buf);
+    hk_err err = hk_conf_print(table, node, &buf);
     if (err == HK_OK) {
-        loader->config->canonical = hk_arena_str(&loader->config->arena, hk_buf_get(&buf));
-        if (loader->config->canonical.ptr == NULL) err = HK_E_NOMEM;
+        *out = hk_arena_str(&loader->config->arena, hk_buf_get(&buf));
+        if (out->ptr == NULL) err = HK_E_NOMEM;
     }
     hk_buf_deinit(&buf);
     return err;
+}
+
+static hk_err print_canonical(struct loader *loader) {
+    struct hk_config *config = loader->config;
+    HK_TRY(print_table(loader, &hk_table_config, loader->root, &config->canonical));
+    config->alertmanager_canonical = (struct hk_str){ "", 0 };
+    const struct hk_conf_node *node = hk_conf_node_get(loader->root, "alertmanager");
+    if (config->alertmanager == NULL) return HK_OK;
+    if (loader->alertmanager != NULL) node = loader->alertmanager;
+    return print_table(loader, &hk_table_alertmanager, node, &config->alertmanager_canonical);
 }
 
 static hk_err load_rest(struct loader *loader) {
@@ -185,9 +199,8 @@ static hk_err load_rest(struct loader *loader) {
     HK_TRY(merge_jobs(loader));
     HK_TRY(check_job_names(loader));
     if (loader->report->out_of_memory) return HK_E_NOMEM;
-    if (loader->report->error_count > 0) {
-        return hk_fail(HK_E_INVALID, "%u errors in the configuration", loader->report->error_count);
-    }
+    uint32_t errors = loader->report->error_count - loader->errors;
+    if (errors > 0) return hk_fail(HK_E_INVALID, "%u errors in the configuration", errors);
     return print_canonical(loader);
 }
 
@@ -195,6 +208,7 @@ static hk_err begin(
     struct loader *loader, struct hk_str path, const struct hk_conf_source *source,
     struct hk_conf_report *report) {
     *loader = (struct loader){ .report = report, .source = source };
+    loader->errors = report->error_count;
     struct hk_config *config = hk_mem_alloc(1, sizeof(*config));
     if (config == NULL) return HK_E_NOMEM;
     loader->config = config;

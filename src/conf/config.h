@@ -11,6 +11,7 @@
 
 #include "conf/problem.h"
 #include "model/labels.h"
+#include "model/relabel.h"
 
 enum {
     HK_CONF_FILE_BYTES_MAX = 16 << 20,   /* of one file */
@@ -117,25 +118,11 @@ struct hk_conf_http {
 
 /* --- relabelling ------------------------------------------------------------------------------ */
 
-enum hk_conf_relabel_action {
-    HK_CONF_REPLACE,
-    HK_CONF_KEEP,
-    HK_CONF_DROP,
-    HK_CONF_KEEP_EQUAL,
-    HK_CONF_DROP_EQUAL,
-    HK_CONF_HASHMOD,
-    HK_CONF_LABELMAP,
-    HK_CONF_LABELDROP,
-    HK_CONF_LABELKEEP,
-    HK_CONF_LOWERCASE,
-    HK_CONF_UPPERCASE,
-};
-
 struct hk_conf_relabel {
     struct hk_conf_strings source_labels;
     struct hk_str separator, regex, target_label, replacement;
     int64_t modulus;
-    int action; /* enum hk_conf_relabel_action */
+    int action; /* enum hk_relabel_action */
 };
 
 /* --- scraping --------------------------------------------------------------------------------- */
@@ -416,7 +403,9 @@ struct hk_config {
     struct hk_conf_influx influx;
     struct hk_conf_pushgateway pushgateway;
 
-    struct hk_str canonical; /* YAML with all defaults, secrets hidden: /api/v1/status/config */
+    /* YAML with all defaults, secrets hidden: /api/v1/status/config; and the same of what
+     * `alertmanager` or `alertmanager_file` says, "" when there is none: /api/v2/status. */
+    struct hk_str canonical, alertmanager_canonical;
 };
 
 /* Where values come from; all zero = the process' environment and file system. */
@@ -447,6 +436,17 @@ hk_err hk_config_parse(
  * only this host reach it (127.0.0.0/8, ::1, localhost)? HK_E_MALFORMED.
  */
 hk_err hk_conf_address(struct hk_str address, bool *out_loopback) HK_MUST_CHECK;
+
+/* The steps in the form of model/relabel.h: `out` has room for `count`; strings are borrowed. */
+void hk_conf_relabel_configs(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel_config *out);
+
+/*
+ * Compiles relabelling steps of a configuration; the result copies everything and is ended by
+ * hk_relabel_destroy. HK_E_INVALID with the reason, HK_E_LIMIT, HK_E_NOMEM.
+ */
+hk_err hk_conf_relabel_compile(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) HK_MUST_CHECK;
 
 /* Frees it with everything in it; NULL is fine. */
 void hk_config_destroy(struct hk_config *config);

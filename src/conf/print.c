@@ -1,7 +1,7 @@
 /*
  * The canonical text of a configuration: keys in the order of the tables, defaults filled in,
- * aliases and merges resolved, secrets hidden. A value with ${…} is shown as written, so that what
- * came from the environment or a file is never shown. An explicit stack in place of recursion.
+ * aliases and merges resolved, secrets hidden. A value with ${…} is shown as written, so that
+ * what came from the environment or a file is never shown. An explicit stack in place of recursion.
  */
 #include "conf/print.h"
 
@@ -187,7 +187,8 @@ put_default(struct printer *printer, const struct frame *frame, const struct hk_
                                      .defaults = true,
                                      .header = true,
                                      .indent = frame->indent + 2 });
-    } else if (option->fallback != NULL && option->fallback_text == NULL) {
+    } else if (
+        option->fallback != NULL && option->fallback[0] != 0 && option->fallback_text == NULL) {
         begin_line(printer, frame->indent);
         hk_buf_printf(printer->out, "%s: ", option->key);
         if (option->type == HK_OPTION_STRING || option->type == HK_OPTION_FILE) {

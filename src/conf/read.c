@@ -82,8 +82,10 @@ static void unknown_key(
                 mend + len, sizeof(mend) - len, "%s%s", i == 0 ? " " : ", ", options[i]->key);
         }
     } else {
+        bool root = table == &hk_table_config;
         (void)snprintf(
-            mend, sizeof(mend), "hark help config %s lists the keys known here", table->name);
+            mend, sizeof(mend), "hark help config%s%s lists the keys known here", root ? "" : " ",
+            root ? "" : table->name);
     }
     int len = (int)(pair->key.len < 100 ? pair->key.len : 100);
     hk_conf_problem_add(
@@ -138,7 +140,9 @@ static bool is_kind(
     struct hk_conf_reader *reader, const struct hk_option *option, const struct hk_conf_node *node,
     enum hk_conf_kind kind) {
     if (node->kind == kind) return true;
-    const char *mend = kind == HK_CONF_SEQUENCE && node->kind == HK_CONF_SCALAR
+    bool structs = option->type == HK_OPTION_STRUCTS;
+    const char *mend = structs ? "begin each entry with \"- key: value\""
+                       : kind == HK_CONF_SEQUENCE && node->kind == HK_CONF_SCALAR
                            ? "put brackets around it: [value]"
                        : kind == HK_CONF_SEQUENCE ? "begin each entry with \"- \""
                        : kind == HK_CONF_MAPPING  ? "write it as key: value, indented below"

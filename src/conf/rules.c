@@ -227,6 +227,7 @@ struct rules_loader {
     struct hk_str *files;
     size_t file_count, file_capacity;
     uint32_t matches; /* of the pattern at hand */
+    uint32_t errors;  /* in the report before */
     hk_err err;
 };
 
@@ -324,7 +325,7 @@ static hk_err begin(
     struct rules_loader *loader, const struct hk_config *config,
     const struct hk_conf_source *source, const struct hk_rule_checks *checks,
     struct hk_conf_report *report) {
-    *loader = (struct rules_loader){ .report = report };
+    *loader = (struct rules_loader){ .report = report, .errors = report->error_count };
     loader->rules = hk_mem_alloc(1, sizeof(*loader->rules));
     if (loader->rules == NULL) return HK_E_NOMEM;
     hk_arena_init(&loader->rules->arena, HK_CONF_ARENA_BYTES_MAX);
@@ -348,8 +349,8 @@ static hk_err collect(struct rules_loader *loader) {
     }
     rules->files.count = (uint32_t)loader->file_count;
     if (loader->report->out_of_memory) return HK_E_NOMEM;
-    if (loader->report->error_count == 0) return HK_OK;
-    return hk_fail(HK_E_INVALID, "%u errors in rule files", loader->report->error_count);
+    uint32_t errors = loader->report->error_count - loader->errors;
+    return errors == 0 ? HK_OK : hk_fail(HK_E_INVALID, "%u errors in rule files", errors);
 }
 
 static hk_err finish(struct rules_loader *loader, hk_err err, struct hk_rule_set **out) {

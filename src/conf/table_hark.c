@@ -3,7 +3,6 @@
 
 #define KIB ((int64_t)1 << 10)
 #define MIB ((int64_t)1 << 20)
-#define TIB ((int64_t)1 << 40)
 
 #define T   struct hk_conf_host_metrics
 static const struct hk_option host_options[] = {
@@ -276,10 +275,9 @@ static const struct hk_option config_options[] = {
         .help = "Age at which data is dropped; 0 = no age"),
     SIZE(
         "retention_size", retention_bytes, .fallback = "0",
-        .fallback_text = "half of the free disk, at most 50GiB", RANGE(0, 1024 * TIB),
-        .help = "Most bytes on disk"),
+        .fallback_text = "half of the free disk, at most 50GiB", .help = "Most bytes on disk"),
     SIZE(
-        "memory", memory_bytes, .fallback = "0", RANGE(0, 1024 * TIB),
+        "memory", memory_bytes, .fallback = "0",
         .help = "Hard cap on memory; new series are refused beyond it; 0 = none"),
     INT("shards", shards, .fallback = "0", .fallback_text = "half of the processors", RANGE(0, 256),
         .unit = "shards", .help = "Threads that receive"),

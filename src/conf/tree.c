@@ -97,17 +97,19 @@ void hk_conf_text_place(
     bool block = node->style == HK_CONF_LITERAL || node->style == HK_CONF_FOLDED;
     size_t at = block ? hk_conf_file_offset(node->file, node->line + 1, 1)
                       : hk_conf_file_offset(node->file, node->line, node->column);
+    bool single = node->style == HK_CONF_QUOTED && at < source.len && source.ptr[at] == '\'';
     if (node->style == HK_CONF_QUOTED) at++;
     for (size_t i = 0; i <= offset && i < node->text.len; i++) {
         char c = node->text.ptr[i];
         if (is_space(c)) continue;
         while (at < source.len && is_space(source.ptr[at]))
             at++;
-        /* Quotes and backslashes are doubled or escaped in quoted values. */
+        /* A backslash stands before some characters in double quotes. */
         bool escaped = at + 1 < source.len && source.ptr[at] != c && source.ptr[at + 1] == c;
         if (escaped) at++;
         if (i == offset || at >= source.len || source.ptr[at] != c) break;
         at++;
+        if (single && c == '\'' && at < source.len && source.ptr[at] == c) at++;
     }
     uint32_t line = 1;
     size_t start = 0;
@@ -316,29 +318,30 @@ merge(struct builder *builder, struct hk_conf_node *node, const struct hk_conf_n
     return HK_OK;
 }
 
+/* Merging scans both mappings: bounded so that it stays cheap. */
+static hk_err
+merge_bounded(struct builder *builder, struct hk_conf_node *node, const struct hk_conf_node *from) {
+    if (from->count > MERGE_KEYS_MAX || node->count > MERGE_RESULT_KEYS_MAX) {
+        hk_conf_problem_add(
+            builder->report, false, builder->file, node->line, node->column, "write the keys out",
+            "<< merges too many keys (at most %d into %d)", MERGE_KEYS_MAX, MERGE_RESULT_KEYS_MAX);
+        return HK_E_INVALID;
+    }
+    return merge(builder, node, from);
+}
+
 static hk_err merge_all(
     struct builder *builder, struct hk_conf_node *node, struct hk_conf_node **children,
     size_t count) {
     for (size_t i = 0; i + 1 < count; i += 2) {
-        if (!is_merge(children[i])) continue;
         const struct hk_conf_node *value = children[i + 1];
-        /* Merging scans both mappings: bounded so that it stays cheap. */
-        if (value->count > MERGE_KEYS_MAX || node->count > MERGE_RESULT_KEYS_MAX) {
-            hk_conf_problem_add(
-                builder->report, false, builder->file, value->line, value->column,
-                "write the keys out", "<< merges too many keys (at most %d into %d)",
-                MERGE_KEYS_MAX, MERGE_RESULT_KEYS_MAX);
-            return HK_E_INVALID;
-        }
+        if (!is_merge(children[i])) continue;
         if (value->kind != HK_CONF_SEQUENCE) {
-            HK_TRY(merge(builder, node, value));
+            HK_TRY(merge_bounded(builder, node, value));
             continue;
         }
-        for (uint32_t k = 0; k < value->count; k++) {
-            if (value->items[k]->count > MERGE_KEYS_MAX) return HK_E_LIMIT;
-            if (node->count > MERGE_RESULT_KEYS_MAX) return HK_E_LIMIT;
-            HK_TRY(merge(builder, node, value->items[k]));
-        }
+        for (uint32_t k = 0; k < value->count; k++)
+            HK_TRY(merge_bounded(builder, node, value->items[k]));
     }
     return HK_OK;
 }

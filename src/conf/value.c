@@ -153,7 +153,7 @@ to_enum(const struct hk_option *option, struct hk_str text, int *out, struct hk_
     return wrong(why, text, wanted, mend);
 }
 
-/* Writes the bound with the unit of the option. */
+/* Writes a bound as the option's values are written. */
 static void print_bound(const struct hk_option *option, int64_t value, char *out, size_t bytes) {
     char text[HK_TIME_BYTES_MAX] = "";
     if (option->type == HK_OPTION_DURATION) {
@@ -168,9 +168,7 @@ static void print_bound(const struct hk_option *option, int64_t value, char *out
         value /= 1024;
         unit++;
     }
-    const char *name = size ? units[unit] : option->unit == NULL ? "" : option->unit;
-    const char *space = size || name[0] == 0 ? "" : " ";
-    (void)snprintf(out, bytes, "%lld%s%s", (long long)value, space, name);
+    (void)snprintf(out, bytes, "%lld%s", (long long)value, size ? units[unit] : "");
 }
 
 static hk_err check_range(const struct hk_option *option, double value, struct hk_conf_why *why) {
@@ -180,11 +178,17 @@ static hk_err check_range(const struct hk_option *option, double value, struct h
     char high[64];
     print_bound(option, option->min, low, sizeof(low));
     print_bound(option, option->max, high, sizeof(high));
+    const char *unit = option->unit == NULL ? "" : option->unit;
+    const char *space = unit[0] == 0 ? "" : " ";
     bool below = value < (double)option->min;
     (void)snprintf(
         why->text, sizeof(why->text), "%s is %s %s", option->key, below ? "below" : "above",
         below ? low : high);
-    (void)snprintf(why->mend, sizeof(why->mend), "choose %s to %s", low, high);
+    if (option->max == INT64_MAX) {
+        (void)snprintf(why->mend, sizeof(why->mend), "choose %s%s%s or more", low, space, unit);
+    } else {
+        (void)snprintf(why->mend, sizeof(why->mend), "choose %s to %s%s%s", low, high, space, unit);
+    }
     return HK_E_INVALID;
 }
 

@@ -20,14 +20,14 @@ static void ready(void *self, struct hk_http_exchange *exchange) {
 static void buildinfo(void *self, struct hk_http_exchange *exchange) {
     (void)self;
     hk_api_respond_data(
-        exchange,
-        HK_STR("{\"version\":\"" HK_VERSION "\",\"revision\":\"\",\"branch\":\"\","
-               "\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}"));
+        exchange, HK_STR("{\"version\":\"" HK_VERSION "\",\"revision\":\"\",\"branch\":\"\","
+                         "\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}"));
 }
 
-static uint32_t ledgers_of(
-    const struct hk_engine *engine, const struct hk_ledger *out[HK_STORE_SHARDS_MAX]) {
-    for (uint32_t i = 0; i < engine->shard_count; i++) out[i] = &engine->shards[i].ledger;
+static uint32_t
+ledgers_of(const struct hk_engine *engine, const struct hk_ledger *out[HK_STORE_SHARDS_MAX]) {
+    for (uint32_t i = 0; i < engine->shard_count; i++)
+        out[i] = &engine->shards[i].ledger;
     return engine->shard_count;
 }
 
@@ -47,6 +47,39 @@ static void lag(void *self, struct hk_http_exchange *exchange) {
     hk_buf_init(&body, 1 << 20);
     hk_lag_json(&engine->lag, &body);
     hk_http_respond_buf(exchange, 200, HK_STR("application/json"), &body);
+    hk_buf_deinit(&body);
+}
+
+static void rules(void *self, struct hk_http_exchange *exchange) {
+    struct hk_engine *engine = self;
+    struct hk_buf body;
+    hk_buf_init(&body, HK_API_ANSWER_BYTES_MAX);
+    hk_rules_json(engine->shards[0].alerts.rules, &body);
+    hk_api_respond_data(exchange, hk_buf_get(&body));
+    hk_buf_deinit(&body);
+}
+
+static void alerts(void *self, struct hk_http_exchange *exchange) {
+    struct hk_engine *engine = self;
+    struct hk_buf body;
+    hk_buf_init(&body, HK_API_ANSWER_BYTES_MAX);
+    hk_rules_alerts_json(engine->shards[0].alerts.rules, &body);
+    hk_api_respond_data(exchange, hk_buf_get(&body));
+    hk_buf_deinit(&body);
+}
+
+static void targets(void *self, struct hk_http_exchange *exchange) {
+    struct hk_engine *engine = self;
+    const struct hk_http_request *request = hk_http_get_request(exchange);
+    struct hk_arena *arena = hk_http_arena(exchange);
+    struct hk_str pool = HK_STR("");
+    struct hk_str state = HK_STR("");
+    (void)hk_http_param(request, HK_STR("scrapePool"), 0, arena, &pool);
+    (void)hk_http_param(request, HK_STR("state"), 0, arena, &state);
+    struct hk_buf body;
+    hk_buf_init(&body, HK_API_ANSWER_BYTES_MAX);
+    hk_scraping_json(&engine->shards[0], pool, state, &body);
+    hk_api_respond_data(exchange, hk_buf_get(&body));
     hk_buf_deinit(&body);
 }
 
@@ -92,10 +125,8 @@ static void metrics(void *self, struct hk_http_exchange *exchange) {
     gauge(&body, "hark_identity_predicted_total", "counter", (double)ident->predicted);
     gauge(&body, "hark_identity_looked_up_total", "counter", (double)ident->looked_up);
     gauge(&body, "process_start_time_seconds", "gauge", (double)engine->start_ms / 1e3);
-    gauge(
-        &body, "process_cpu_seconds_total", "counter", (double)hk_clock_process_cpu_ns() / 1e9);
-    hk_http_respond_buf(
-        exchange, 200, HK_STR("text/plain; version=0.0.4; charset=utf-8"), &body);
+    gauge(&body, "process_cpu_seconds_total", "counter", (double)hk_clock_process_cpu_ns() / 1e9);
+    hk_http_respond_buf(exchange, 200, HK_STR("text/plain; version=0.0.4; charset=utf-8"), &body);
     hk_buf_deinit(&body);
 }
 
@@ -109,6 +140,9 @@ void hk_engine_documents(struct hk_engine *engine) {
         { "/api/v1/status/buildinfo", buildinfo },
         { "/api/hark/v1/ledger", ledger },
         { "/api/hark/v1/lag", lag },
+        { "/api/v1/rules", rules },
+        { "/api/v1/alerts", alerts },
+        { "/api/v1/targets", targets },
         { "/metrics", metrics },
     };
     for (size_t i = 0; i < HK_COUNT(documents); i++) {

@@ -20,8 +20,10 @@ static bool is_loopback_name(struct hk_str host) {
     if (!hk_str_starts(host, HK_STR("127."))) return false;
     size_t dots = 0;
     for (size_t i = 0; i < host.len; i++) {
-        if (host.ptr[i] == '.') dots++;
-        else if (host.ptr[i] < '0' || host.ptr[i] > '9') return false;
+        if (host.ptr[i] == '.')
+            dots++;
+        else if (host.ptr[i] < '0' || host.ptr[i] > '9')
+            return false;
     }
     return dots == 3;
 }
@@ -51,8 +53,7 @@ static bool origin_is_fine(
 }
 
 static bool changes(struct hk_str method) {
-    return !hk_str_is(method, "GET") && !hk_str_is(method, "HEAD") &&
-           !hk_str_is(method, "OPTIONS");
+    return !hk_str_is(method, "GET") && !hk_str_is(method, "HEAD") && !hk_str_is(method, "OPTIONS");
 }
 
 static bool token_is_right(const struct hk_engine *engine, const struct hk_http_request *request) {

@@ -14,8 +14,7 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
-    DRAIN_NS = 5000000,
-    DRAIN_MAX = 1000,
+    RECALLED_BYTES_MAX = 1 << 30,
 };
 
 static const uint64_t memory_default = 4ULL << 30;
@@ -28,11 +27,10 @@ static hk_err load_config(struct hk_engine *engine, const struct hk_serve_option
     struct hk_conf_source source = { 0 };
     hk_err err = options->config_path != NULL
                      ? hk_config_load(options->config_path, &source, &report, &engine->config)
-                     : hk_config_parse(
-                           HK_STR(""), HK_STR(""), &source, &report, &engine->config);
+                     : hk_config_parse(HK_STR(""), HK_STR(""), &source, &report, &engine->config);
     struct hk_buf text;
     hk_buf_init(&text, 1 << 20);
-    hk_conf_report_format(&report, &text);
+    hk_conf_report_print(&report, &text);
     if (text.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&text)));
     hk_buf_deinit(&text);
     hk_conf_report_deinit(&report);
@@ -55,6 +53,13 @@ static void restore_side(
     struct hk_engine *engine = self;
     (void)ref;
     (void)stamp_ms;
+    if (kind == HK_SIDE_ALERTS) {
+        struct hk_buf *recalled = &engine->shards[shard].recalled;
+        uint32_t len = (uint32_t)bytes.len;
+        hk_buf_bytes(recalled, &len, sizeof(len));
+        hk_buf_str(recalled, bytes);
+        return;
+    }
     if (kind != HK_SIDE_LEDGER) return;
     if (hk_ledger_restore(&engine->shards[shard].ledger, bytes) < 0) {
         hk_log(HK_LOG_WARN, "log: a ledger record could not be read");
@@ -63,9 +68,10 @@ static void restore_side(
 
 static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options *options) {
     const struct hk_config *config = engine->config;
-    const char *dir = options->data_dir != NULL ? options->data_dir
+    const char *dir = options->data_dir != NULL  ? options->data_dir
                       : config->data_dir.len > 0 ? config->data_dir.ptr
                                                  : "hark-data";
+    engine->data_dir = hk_str_from(dir);
     engine->memory_max = options->memory_given ? options->memory_bytes : config->memory_bytes;
     if (engine->memory_max == 0) engine->memory_max = memory_default;
     struct hk_store_options store = {
@@ -110,8 +116,7 @@ static struct hk_str address_of(
 }
 
 static bool is_loopback(struct hk_str address) {
-    return hk_str_starts(address, HK_STR("127.")) ||
-           hk_str_starts(address, HK_STR("localhost:")) ||
+    return hk_str_starts(address, HK_STR("127.")) || hk_str_starts(address, HK_STR("localhost:")) ||
            hk_str_starts(address, HK_STR("[::1]:")) || hk_str_starts(address, HK_STR("unix:"));
 }
 
@@ -228,9 +233,14 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     hk_random(key, sizeof(key));
     hk_hash_set_key(key, sizeof(key));
     engine->identity_base = hk_hash128("tenant 0", 8);
+    engine->external_url = HK_STR("http://127.0.0.1:9090");
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        hk_buf_init(&engine->shards[i].recalled, RECALLED_BYTES_MAX);
+    }
     HK_TRY(open_store(engine, options));
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         HK_TRY(hk_shard_open(&engine->shards[i], engine, i));
+        HK_TRY(hk_alerts_open(&engine->shards[i]));
     }
     struct hk_api_options api = {
         .source = engine->source,
@@ -239,6 +249,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     HK_TRY(hk_api_create(&api, &engine->api));
     hk_engine_documents(engine);
     HK_TRY(listen_all(engine, options));
+    HK_TRY(hk_scraping_open(&engine->shards[0]));
     hk_event_init(&engine->worker_wake);
     if (hk_thread_start(&engine->worker, "hark-worker", worker_main, engine) < 0) {
         return hk_fail(HK_E_IO, "cannot start the worker thread");
@@ -255,6 +266,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
 
 static void stop(struct hk_engine *engine) {
     atomic_store_explicit(&engine->stop, true, memory_order_release);
+    if (engine->shards != NULL) hk_scraping_close(&engine->shards[0]);
     for (uint32_t i = 0; engine->shards != NULL && i < engine->shard_count; i++) {
         struct hk_shard *shard = &engine->shards[i];
         if (shard->loop != NULL) hk_loop_stop(shard->loop);
@@ -268,12 +280,17 @@ static void stop(struct hk_engine *engine) {
     }
     hk_store_close(engine->store);
     hk_mem_free(engine->shards);
+    hk_exec_helper_stop(engine->exec);
     hk_config_destroy(engine->config);
 }
 
 int hk_engine_serve(const struct hk_serve_options *options) {
     static struct hk_engine engine;
     engine.start_ms = hk_clock_realtime_ms();
+    /* Before any thread, file or socket exists (decisions D12). */
+    if (hk_exec_helper_start(&engine.exec) < 0) {
+        hk_log(HK_LOG_WARN, "commands are refused: %s", hk_fail_text());
+    }
     block_signals();
     hk_err err = start(&engine, options);
     if (err < 0) {
@@ -282,9 +299,8 @@ int hk_engine_serve(const struct hk_serve_options *options) {
     } else {
         hk_log(
             HK_LOG_INFO, "ready in %lld ms: http %u, otlp grpc %u, otlp http %u",
-            (long long)(hk_clock_realtime_ms() - engine.start_ms),
-            port_of(&engine, HK_LISTEN_HTTP), port_of(&engine, HK_LISTEN_OTLP_GRPC),
-            port_of(&engine, HK_LISTEN_OTLP_HTTP));
+            (long long)(hk_clock_realtime_ms() - engine.start_ms), port_of(&engine, HK_LISTEN_HTTP),
+            port_of(&engine, HK_LISTEN_OTLP_GRPC), port_of(&engine, HK_LISTEN_OTLP_HTTP));
         wait_for_end();
     }
     stop(&engine);

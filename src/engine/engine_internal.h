@@ -4,9 +4,13 @@
 
 #include "api/api.h"
 #include "conf/config.h"
+#include "engine/alerts.h"
 #include "engine/pass.h"
+#include "engine/scraping.h"
 #include "ingest/meta_seen.h"
 #include "ingest/otlp.h"
+#include "ingest/otlp_json.h"
+#include "ingest/otlp_response.h"
 #include "net/http.h"
 #include "net/loop.h"
 #include "os/thread.h"
@@ -35,7 +39,7 @@ struct hk_waiting {
     int64_t received_ns; /* monotonic */
     int64_t decided_ns;
     enum hk_answer answer;
-    int status;          /* when not 0: this error with `text`, after the commit */
+    int status; /* when not 0: this error with `text`, after the commit */
     struct hk_str text;
     uint64_t rejected, samples, histograms, exemplars;
 };
@@ -51,7 +55,7 @@ struct hk_shard {
     struct hk_waiting *waiting_first, **waiting_last;
     struct hk_task durable_task;
     _Atomic bool durable_posted;
-    _Atomic int disk_err; /* HK_OK, or why commits do not become durable */
+    _Atomic int disk_err;  /* HK_OK, or why commits do not become durable */
     struct hk_arena arena; /* of the request that is being taken */
     struct hk_buf decoded;
     struct hk_buf ledger_record;
@@ -60,7 +64,12 @@ struct hk_shard {
     struct hk_rw2 *rw2;
     struct hk_otlp *otlp;
     struct hk_meta_seen *seen;
-    uint64_t accounted; /* points of the newest ledger record */
+    struct hk_alerts alerts;
+    struct hk_scraping scraping;
+    struct hk_buf recalled; /* alert states found in the log: u32 bytes and the record, each */
+    int64_t readable_ns;    /* of the request in hand, for the latency of actions */
+    bool snapshot_due;      /* the next commit carries a complete snapshot of states */
+    uint64_t accounted;     /* points of the newest ledger record */
 };
 
 struct hk_engine {
@@ -70,7 +79,9 @@ struct hk_engine {
     struct hk_api *api;
     struct hk_shard *shards;
     uint32_t shard_count;
-    struct hk_str token; /* bearer token that requests need, or empty */
+    struct hk_str data_dir, external_url;
+    struct hk_exec_helper *exec; /* NULL when it could not be started */
+    struct hk_str token;         /* bearer token that requests need, or empty */
     enum hk_spin spin;
     uint64_t memory_max;
     struct hk_hash128 identity_base; /* tenant and configuration epoch */
@@ -85,8 +96,7 @@ struct hk_engine {
 
 /* A request of any listener. */
 void hk_shard_handle(void *self, struct hk_http_exchange *exchange);
-int hk_shard_admit(
-    void *self, const struct hk_http_request *request, const char **out_text);
+int hk_shard_admit(void *self, const struct hk_http_request *request, const char **out_text);
 
 /* Refuses in the protocol's own form; `retry_s` 0 = no Retry-After. Ends the exchange. */
 void hk_receive_refuse(
@@ -102,6 +112,9 @@ void hk_shard_wait(struct hk_shard *shard, struct hk_waiting *waiting);
 /* Makes a shard with its pass; the store is open. */
 hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t index);
 void hk_shard_close(struct hk_shard *shard);
+
+/* respond's transport on the shard's loop. */
+struct hk_transport hk_warm_transport(struct hk_shard *shard);
 
 /* The log thread says: durable, or the disk refuses. */
 void hk_shard_durable(void *self, uint32_t shard, hk_err err);

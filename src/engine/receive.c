@@ -65,8 +65,8 @@ void hk_receive_refuse(
     default:
         hk_buf_str(&details, text);
         hk_buf_char(&details, '\n');
-        hk_http_respond(exchange, status, HK_STR("text/plain; charset=utf-8"),
-                        hk_buf_get(&details));
+        hk_http_respond(
+            exchange, status, HK_STR("text/plain; charset=utf-8"), hk_buf_get(&details));
         break;
     }
     hk_buf_deinit(&details);
@@ -131,8 +131,7 @@ static int decode_remote_write(struct request *request) {
     struct hk_str type = hk_http_header_get(request->http, HK_STR("content-type"));
     bool second = hk_rw_content_type_is_v2(type, &known);
     if (!known && type.len > 0) {
-        (void)hk_fail(
-            HK_E_UNSUPPORTED, "content type %.*s is not supported", HK_STR_ARG(type));
+        (void)hk_fail(HK_E_UNSUPPORTED, "content type %.*s is not supported", HK_STR_ARG(type));
         return 415;
     }
     request->answer = second ? HK_ANSWER_RW2 : HK_ANSWER_NO_CONTENT;
@@ -159,7 +158,7 @@ static int decode_otlp(struct request *request) {
     if (hk_str_starts(type, HK_STR("application/json"))) {
         request->answer = HK_ANSWER_OTLP_JSON;
         hk_buf_clear(&shard->decoded);
-        hk_err err = hk_otlp_json_to_proto(request->body, &shard->arena, &shard->decoded);
+        hk_err err = hk_otlp_json_to_proto(HK_OTLP_METRICS, request->body, &shard->decoded);
         if (err < 0) return err == HK_E_NOMEM ? 503 : err == HK_E_LIMIT ? 413 : 400;
         request->body = hk_buf_get(&shard->decoded);
         return 0;
@@ -193,8 +192,7 @@ static hk_err run_pass(const struct request *request, struct hk_pass_run *run) {
         run->state = shard->rw2;
         return hk_pass_run(&shard->pass, run);
     }
-    hk_otlp_init(
-        shard->otlp, request->body, engine->identity_base, &engine->otlp, shard->seen);
+    hk_otlp_init(shard->otlp, request->body, engine->identity_base, &engine->otlp, shard->seen);
     run->parser = &hk_parser_otlp;
     run->state = shard->otlp;
     return hk_pass_run(&shard->pass, run);
@@ -217,13 +215,15 @@ static void take(struct request *request) {
         .arena = &shard->arena,
         .cursor = hk_pass_cursor(&shard->pass, request->http->peer),
     };
+    shard->readable_ns = request->http->readable_ns;
+    hk_alerts_begin(shard, hk_clock_realtime_ms());
     hk_err err = run_pass(request, &run);
+    hk_alerts_commit(shard, hk_clock_realtime_ms());
     int64_t decided_ns = hk_clock_monotonic_ns();
     uint64_t commit = hk_store_publish(shard->pass.shard);
     hk_lag_add(&shard->engine->lag, HK_HOP_DECIDED, decided_ns - request->http->readable_ns);
     hk_lag_add(
-        &shard->engine->lag, HK_HOP_VISIBLE,
-        hk_clock_monotonic_ns() - request->http->readable_ns);
+        &shard->engine->lag, HK_HOP_VISIBLE, hk_clock_monotonic_ns() - request->http->readable_ns);
     struct hk_arena *arena = hk_http_arena(request->exchange);
     struct hk_waiting *waiting = hk_arena_alloc(arena, 1, sizeof(*waiting));
     if (waiting == NULL) {
@@ -252,8 +252,7 @@ static enum hk_answer first_guess(enum hk_ledger_receiver receiver) {
 }
 
 static void receive(
-    struct hk_shard *shard, struct hk_http_exchange *exchange,
-    enum hk_ledger_receiver receiver) {
+    struct hk_shard *shard, struct hk_http_exchange *exchange, enum hk_ledger_receiver receiver) {
     struct request request = {
         .shard = shard,
         .exchange = exchange,

@@ -18,13 +18,14 @@ static void add_count(struct hk_http_exchange *exchange, struct hk_str name, uin
 static void answer_otlp(struct hk_waiting *waiting) {
     struct hk_buf body;
     hk_buf_init(&body, 65536);
-    struct hk_otlp_partial partial = { waiting->rejected, waiting->text };
+    struct hk_otlp_partial partial = { .rejected = waiting->rejected, .text = waiting->text };
     bool json = waiting->answer == HK_ANSWER_OTLP_JSON;
-    if (json) hk_otlp_response_json(&partial, &body);
-    else hk_otlp_response(&partial, &body);
+    if (json)
+        hk_otlp_response_json(&partial, &body);
+    else
+        hk_otlp_response(&partial, &body);
     if (waiting->answer == HK_ANSWER_OTLP_GRPC) {
-        hk_grpc_respond(
-            waiting->exchange, 0, hk_buf_get(&body), HK_STR(""), HK_STR(""));
+        hk_grpc_respond(waiting->exchange, 0, hk_buf_get(&body), HK_STR(""), HK_STR(""));
     } else {
         struct hk_str type = json ? HK_STR("application/json") : HK_STR("application/x-protobuf");
         hk_http_respond(waiting->exchange, 200, type, hk_buf_get(&body));
@@ -35,11 +36,9 @@ static void answer_otlp(struct hk_waiting *waiting) {
 static void answer(struct hk_waiting *waiting) {
     struct hk_http_exchange *exchange = waiting->exchange;
     if (waiting->answer == HK_ANSWER_RW2) {
+        add_count(exchange, HK_STR("X-Prometheus-Remote-Write-Samples-Written"), waiting->samples);
         add_count(
-            exchange, HK_STR("X-Prometheus-Remote-Write-Samples-Written"), waiting->samples);
-        add_count(
-            exchange, HK_STR("X-Prometheus-Remote-Write-Histograms-Written"),
-            waiting->histograms);
+            exchange, HK_STR("X-Prometheus-Remote-Write-Histograms-Written"), waiting->histograms);
         add_count(
             exchange, HK_STR("X-Prometheus-Remote-Write-Exemplars-Written"), waiting->exemplars);
     }
@@ -103,14 +102,16 @@ static void kick(struct hk_shard *shard) {
     struct hk_store_shard *store = shard->pass.shard;
     if (!hk_store_idle(store)) return;
     uint64_t points = points_counted(&shard->ledger);
-    if (points != shard->accounted) {
+    if (points != shard->accounted || shard->snapshot_due) {
+        if (shard->snapshot_due) hk_alerts_save(shard);
         hk_buf_clear(&shard->ledger_record);
         hk_ledger_submit(&shard->ledger, &shard->ledger_record);
-        hk_err err = hk_store_append_side(
-            store, HK_SIDE_LEDGER, 0, 0, hk_buf_get(&shard->ledger_record));
+        hk_err err =
+            hk_store_append_side(store, HK_SIDE_LEDGER, 0, 0, hk_buf_get(&shard->ledger_record));
         if (err >= 0) {
             shard->accounted = points;
-            hk_store_state_mark(store);
+            if (shard->snapshot_due) hk_store_state_mark(store);
+            shard->snapshot_due = false;
         }
     }
     hk_store_kick(store, hk_clock_realtime_ms());
@@ -146,6 +147,7 @@ static void round_end(void *self) {
 static void on_tick(struct hk_timer *timer) {
     struct hk_shard *shard =
         (struct hk_shard *)(void *)((char *)timer - offsetof(struct hk_shard, tick));
+    hk_alerts_tick(shard, hk_clock_realtime_ms());
     kick(shard);
     if (hk_loop_arm(shard->loop, timer, hk_loop_now_ns(shard->loop) + TICK_NS) < 0) {
         hk_log(HK_LOG_ERROR, "shard %u lost its timer", shard->index);
@@ -159,8 +161,7 @@ void hk_shard_handle(void *self, struct hk_http_exchange *exchange) {
     if (hk_receive(shard, exchange)) return;
     const struct hk_http_request *request = hk_http_get_request(exchange);
     if (request->grpc) {
-        hk_grpc_respond(
-            exchange, 12, HK_STR(""), HK_STR("unknown service or method"), HK_STR(""));
+        hk_grpc_respond(exchange, 12, HK_STR(""), HK_STR("unknown service or method"), HK_STR(""));
         return;
     }
     hk_api_handle(shard->engine->api, shard->loop, exchange);
@@ -172,6 +173,7 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
     shard->waiting_last = &shard->waiting_first;
     shard->durable_task.run = on_durable;
     shard->tick.fire = on_tick;
+    shard->snapshot_due = true;
     hk_arena_init(&shard->arena, HK_REQUEST_ARENA_MAX);
     hk_buf_init(&shard->decoded, HK_DECODED_BYTES_MAX);
     hk_buf_init(&shard->ledger_record, 65536);
@@ -181,15 +183,18 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
     if (shard->rw2 == NULL || shard->otlp == NULL || shard->seen == NULL) return HK_E_NOMEM;
     enum hk_spin spin = engine->spin;
     HK_TRY(hk_loop_create(spin, &shard->loop));
-    HK_TRY(hk_pass_init(
-        &shard->pass, engine->store, index, &shard->ledger, engine->memory_max / 4));
+    HK_TRY(
+        hk_pass_init(&shard->pass, engine->store, index, &shard->ledger, engine->memory_max / 4));
     hk_loop_on_round_end(shard->loop, round_end, shard);
     return hk_loop_arm(shard->loop, &shard->tick, hk_clock_monotonic_ns() + TICK_NS);
 }
 
 void hk_shard_close(struct hk_shard *shard) {
-    for (size_t i = 0; i < HK_LISTENERS; i++) hk_http_close(shard->servers[i]);
+    for (size_t i = 0; i < HK_LISTENERS; i++)
+        hk_http_close(shard->servers[i]);
+    hk_alerts_close(shard);
     hk_pass_deinit(&shard->pass);
+    hk_buf_deinit(&shard->recalled);
     hk_loop_destroy(shard->loop);
     hk_arena_deinit(&shard->arena);
     hk_buf_deinit(&shard->decoded);

@@ -42,6 +42,7 @@ scan_sample(const struct hk_exposition *state, struct hk_scan *scan, struct hk_e
         .key = first,
         .key_bytes = (uint32_t)(scan->at - first),
         .ref = HK_REF_NONE,
+        .part = state->part,
         .context = state->context,
         .stamp_ms = state->stamp_ms,
         .kind = HK_ENTRY_SET,
@@ -83,6 +84,7 @@ read_meta(struct hk_exposition *state, struct hk_scan *scan, struct hk_batch *ba
     const char *first = text.ptr;
     if (!is_help) {
         state->meta.type = known_type(hk_str_trim(text));
+        state->part = hk_scan_part_of(state->meta.type);
         if (state->meta.type.ptr != NULL) return HK_OK;
         scan->at = first;
         (void)hk_scan_miss(scan, "expected counter, gauge, histogram, summary or untyped");

@@ -5,7 +5,8 @@
  * Key of an entry = the bytes of the series as they stand on the line, `name{…}`, without the
  * blanks before the value. Context = the caller's (target and configuration epoch); labels() gives
  * the labels of the line and nothing else: labels of the target, honor_labels and relabelling
- * come after it.
+ * come after it. Behind `# TYPE … histogram` the value of `le` and behind `summary` that of
+ * `quantile` is rewritten as a canonical number ("1" is "1.0"), as Prometheus 3 does; `part` tells.
  *
  * A scrape is all or nothing, as Prometheus has it: the first line that cannot be read ends the
  * parse with HK_E_MALFORMED and hk_fail_text() says line, what was expected and what stood there.
@@ -26,6 +27,7 @@ struct hk_exposition {
     const struct hk_context *context;
     int64_t stamp_ms;          /* of samples without their own */
     bool ignore_stamps;        /* the samples' own stamps are checked but not used */
+    uint64_t part;             /* of the samples behind the last TYPE line */
     struct hk_batch_meta meta; /* of the family being read, not yet handed out */
 };
 

@@ -1,6 +1,8 @@
 /* The slow parts of scanning text expositions: escapes, labels, odd numbers and errors. */
 #include "ingest/exposition_scan.h"
 
+#include "ingest/exposition_float.h"
+
 #include <inttypes.h>
 #include <math.h>
 
@@ -35,12 +37,35 @@ bool hk_scan_add_label(
     return true;
 }
 
+uint64_t hk_scan_part_of(struct hk_str type) {
+    if (hk_str_is(type, "histogram")) return HK_SCAN_PART_BUCKET;
+    return hk_str_is(type, "summary") ? HK_SCAN_PART_QUANTILE : HK_SCAN_PART_PLAIN;
+}
+
+/* Rewrites a number; other text stays. False: out of memory. */
+static bool canonical_number(struct hk_str *text, struct hk_arena *arena) {
+    double value = 0;
+    char number[HK_DOUBLE_BYTES_MAX];
+    if (hk_scan_value(*text, &value) < 0) return true;
+    *text = hk_arena_str(arena, (struct hk_str){ number, hk_exposition_float(value, number) });
+    return text->ptr != NULL;
+}
+
 hk_err hk_scan_key_labels(
     const struct hk_entry *entry, bool strict, struct hk_arena *arena, struct hk_label_set *out) {
     struct hk_scan scan = { entry->key, (const char *)entry->key + entry->key_bytes, NULL };
-    if (hk_scan_series(&scan, strict, out, arena)) return HK_OK;
-    if (scan.error == NULL) return hk_fail(HK_E_NOMEM, "labels: out of memory");
-    return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+    const uint32_t first = out->count;
+    bool fine = hk_scan_series(&scan, strict, out, arena);
+    if (scan.error != NULL) return hk_fail(HK_E_MALFORMED, "series: %s", scan.error);
+    const struct hk_str number = entry->part == HK_SCAN_PART_BUCKET     ? HK_STR("le")
+                                 : entry->part == HK_SCAN_PART_QUANTILE ? HK_STR("quantile")
+                                                                        : HK_STR("");
+    for (uint32_t i = first; i < out->count && number.len > 0 && fine; i++) {
+        if (hk_str_eq(out->items[i].name, number)) {
+            fine = canonical_number(&out->items[i].value, arena);
+        }
+    }
+    return fine ? HK_OK : hk_fail(HK_E_NOMEM, "labels: out of memory");
 }
 
 bool hk_scan_meta_name(
@@ -98,7 +123,15 @@ hk_err hk_scan_value(struct hk_str text, double *out) {
     return HK_OK;
 }
 
-enum { EXCERPT_BYTES_MAX = 60 };
+const char *hk_scan_excerpt(struct hk_str text, char *out) {
+    size_t len = 0;
+    for (; len < text.len && len < HK_SCAN_EXCERPT_BYTES_MAX && text.ptr[len] != '\n'; len++) {
+        const char c = text.ptr[len];
+        out[len] = (c >= ' ' && c <= '~') ? c : '?';
+    }
+    out[len] = 0;
+    return out;
+}
 
 hk_err hk_scan_fail(struct hk_str input, const char *at, const char *what) {
     uint64_t line = 1;
@@ -113,11 +146,9 @@ hk_err hk_scan_fail(struct hk_str input, const char *at, const char *what) {
     if (at == end) {
         return hk_fail(HK_E_MALFORMED, "line %" PRIu64 ": %s, got the end of input", line, what);
     }
-    char excerpt[EXCERPT_BYTES_MAX + 1];
-    size_t len = 0;
-    for (; at < end && *at != '\n' && len < EXCERPT_BYTES_MAX; at++) {
-        excerpt[len++] = (*at >= ' ' && *at <= '~') ? *at : '?';
-    }
-    excerpt[len] = 0;
-    return hk_fail(HK_E_MALFORMED, "line %" PRIu64 ": %s, got \"%s\"", line, what, excerpt);
+    char excerpt[HK_SCAN_EXCERPT_BYTES_MAX + 1];
+    const struct hk_str rest = { at, (size_t)(end - at) };
+    return hk_fail(
+        HK_E_MALFORMED, "line %" PRIu64 ": %s, got \"%s\"", line, what,
+        hk_scan_excerpt(rest, excerpt));
 }

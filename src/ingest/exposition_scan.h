@@ -246,7 +246,16 @@ HK_SCAN_INLINE bool hk_scan_series(
     return hk_scan_labels(scan, strict, name.len > 0, out, arena);
 }
 
-/* Adds the labels of an entry whose key is a series. HK_E_MALFORMED, HK_E_NOMEM with a text. */
+/* `part` of a text entry: the label of its family's type that holds a number. */
+enum { HK_SCAN_PART_PLAIN, HK_SCAN_PART_BUCKET, HK_SCAN_PART_QUANTILE };
+
+/* The part for samples behind a TYPE line of that type. */
+uint64_t hk_scan_part_of(struct hk_str type);
+
+/*
+ * Adds the labels of an entry whose key is a series; `le` and `quantile` in canonical form, as the
+ * part says. HK_E_MALFORMED, HK_E_NOMEM with a text.
+ */
 hk_err hk_scan_key_labels(
     const struct hk_entry *entry, bool strict, struct hk_arena *arena,
     struct hk_label_set *out) HK_MUST_CHECK;
@@ -272,6 +281,12 @@ hk_err hk_scan_meta_turn(struct hk_batch_meta *meta, struct hk_str name, struct 
  * (Prometheus refuses both). HK_E_MALFORMED.
  */
 hk_err hk_scan_value(struct hk_str text, double *out) HK_MUST_CHECK;
+
+enum { HK_SCAN_EXCERPT_BYTES_MAX = 80 };
+
+/* The beginning of a line for a message: printable bytes up to a newline, others as '?'. `out` has
+ * HK_SCAN_EXCERPT_BYTES_MAX + 1 bytes; returns `out`. */
+const char *hk_scan_excerpt(struct hk_str text, char *out);
 
 /*
  * "line <n>: <what>, got \"<excerpt>\"" as this thread's error; `at` is a place in `input`.

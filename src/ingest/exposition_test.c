@@ -2,7 +2,10 @@
 #include "ingest/exposition.h"
 
 #include "hk_test.h"
+#include "ingest/exposition_float.h"
 #include "ingest/exposition_scan.h"
+
+#include <math.h>
 
 static struct hk_batch batch;
 static struct hk_arena arena;
@@ -15,7 +18,7 @@ static void collect(struct hk_exposition *state, struct hk_buf *out) {
         struct hk_label_set set;
         struct hk_labels labels = { NULL, 0 };
         hk_label_set_clear(&set);
-        CHECK(entry->context == &context && entry->ref == HK_REF_NONE && entry->part == 0);
+        CHECK(entry->context == &context && entry->ref == HK_REF_NONE);
         CHECK_INT(hk_exposition_parser.labels(state, &batch, entry, &set), HK_OK);
         if (hk_label_set_finish(&set, &labels) < 0) {
             hk_buf_text(out, "invalid");
@@ -98,6 +101,10 @@ static const struct {
     { "# HELP \"a b\" help\n# TYPE \"a b\" gauge", "a b(gauge|help);" },
     { "# TYPE \"a\\\\b\" gauge\n# HELP \"a\\\\b\" h", "a\\b(gauge|h);" },
     { "a{x=\"1\",x=\"2\"} 1", "invalid 1;" },
+    { "a{le=\"1\"} 1\n# TYPE a histogram\na_bucket{le=\"1\"} 2\na_bucket{le=\"x\",quantile=\"1\"} "
+      "3\n# TYPE b summary\nb{le=\"1\",quantile=\"1.00\"} 4\n# TYPE c gauge\nc{le=\"1\"} 5",
+      "a{le=\"1\"} 1;a_bucket{le=\"1.0\"} 2;a_bucket{le=\"x\", quantile=\"1\"} 3;"
+      "b{le=\"1\", quantile=\"1.0\"} 4;c{le=\"1\"} 5;a(histogram|);b(summary|);c(gauge|);" },
 };
 
 TEST(good_lines) {
@@ -232,6 +239,40 @@ TEST(keys_are_the_bytes_on_the_line) {
         CHECK_STR(
             ((struct hk_str){ batch.entries[0].key, batch.entries[0].key_bytes }),
             hk_str_from(cases[i].key));
+    }
+}
+
+static const struct {
+    double value;
+    const char *text;
+} floats[] = {
+    { 0, "0.0" },
+    { -0.0, "0.0" },
+    { 1, "1.0" },
+    { -1, "-1.0" },
+    { 0.5, "0.5" },
+    { 2.5, "2.5" },
+    { 100, "100.0" },
+    { 123456, "123456.0" },
+    { 999999, "999999.0" },
+    { 1e6, "1e+06" },
+    { 1234567, "1.234567e+06" },
+    { 123456.7, "123456.7" },
+    { 1.5e300, "1.5e+300" },
+    { 0.0001, "0.0001" },
+    { 0.00001, "1e-05" },
+    { -0.0000125, "-1.25e-05" },
+    { 1e-7, "1e-07" },
+    { 9007199254740992.0, "9.007199254740992e+15" },
+    { HUGE_VAL, "+Inf" },
+    { -HUGE_VAL, "-Inf" },
+};
+
+TEST(canonical_numbers) {
+    for (size_t i = 0; i < HK_COUNT(floats); i++) {
+        char text[HK_DOUBLE_BYTES_MAX];
+        const size_t len = hk_exposition_float(floats[i].value, text);
+        CHECK_STR(((struct hk_str){ text, len }), hk_str_from(floats[i].text));
     }
 }
 

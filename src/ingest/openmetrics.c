@@ -66,7 +66,7 @@ static bool scan_stamp(struct hk_scan *scan, int64_t *out_ms) {
     return true;
 }
 
-static bool labels_fit(struct hk_labels labels) {
+bool hk_openmetrics_exemplar_fits(struct hk_labels labels) {
     size_t chars = 0;
     for (uint32_t i = 0; i < labels.count; i++) {
         const struct hk_str parts[] = { labels.items[i].name, labels.items[i].value };
@@ -94,7 +94,7 @@ scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batc
     if (!scan_stamp(scan, &exemplar.stamp_ms)) return false;
     struct hk_str payload;
     hk_err err = hk_label_set_finish(&set, &exemplar.labels);
-    if (err == HK_OK && !labels_fit(exemplar.labels)) err = HK_E_LIMIT;
+    if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, batch->arena, &payload);
     if (err == HK_E_NOMEM) return false;
     if (err < 0) {
@@ -122,6 +122,7 @@ scan_sample(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batch 
         .key = first,
         .key_bytes = (uint32_t)(scan->at - first),
         .ref = HK_REF_NONE,
+        .part = state->part,
         .context = state->context,
         .kind = HK_ENTRY_SET,
     };
@@ -216,6 +217,7 @@ read_comment(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batch
     const struct hk_str text = hk_scan_meta_text(scan);
     bool nomem = false;
     const char *error = set_meta(&state->meta, word, text, batch->arena, &nomem);
+    if (word == 'T') state->part = hk_scan_part_of(state->meta.type);
     if (error == NULL) return nomem ? HK_E_NOMEM : HK_OK;
     scan->at = text.ptr;
     (void)hk_scan_miss(scan, error);

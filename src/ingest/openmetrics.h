@@ -28,6 +28,7 @@ struct hk_openmetrics {
     int64_t stamp_ms;            /* of samples without their own, and of their exemplars */
     bool ignore_stamps;          /* the samples' own stamps are checked but not used */
     bool ended;                  /* `# EOF` was read */
+    uint64_t part;               /* of the samples behind the last TYPE line */
     struct hk_batch_meta meta;   /* of the family being read, not yet handed out */
     uint64_t exemplars_rejected; /* left out since init */
 };
@@ -36,6 +37,9 @@ struct hk_openmetrics {
 void hk_openmetrics_init(
     struct hk_openmetrics *state, struct hk_str input, const struct hk_context *context,
     int64_t stamp_ms);
+
+/* Have the labels of an exemplar at most 128 characters in all (specification, "Exemplars")? */
+bool hk_openmetrics_exemplar_fits(struct hk_labels labels);
 
 /* `state` is a struct hk_openmetrics. Errors and metas as in exposition.h; `unit` is set, too. */
 extern const struct hk_metric_parser hk_openmetrics_parser;

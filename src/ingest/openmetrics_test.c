@@ -24,7 +24,7 @@ static void collect(struct hk_openmetrics *state, struct hk_buf *out) {
         struct hk_label_set set;
         struct hk_labels labels = { NULL, 0 };
         hk_label_set_clear(&set);
-        CHECK(entry->context == &context && entry->ref == HK_REF_NONE && entry->part == 0);
+        CHECK(entry->context == &context && entry->ref == HK_REF_NONE);
         CHECK_INT(hk_openmetrics_parser.labels(state, &batch, entry, &set), HK_OK);
         CHECK_INT(hk_label_set_finish(&set, &labels), HK_OK);
         if (entry->kind == HK_ENTRY_EXEMPLAR) {
@@ -93,6 +93,8 @@ static const struct {
     { "a 1 # {trace_id=\"abc\"} 2\n", "a 1;# {trace_id=\"abc\"} 2;" },
     { "a{le=\"1\"} 1 5 # {x=\"1\",y=\"2\"} 0.5 6.5\nb 2\n",
       "a{le=\"1\"} 1 5000;# {x=\"1\", y=\"2\"} 0.5 6500;b 2;" },
+    { "# TYPE a histogram\na_bucket{le=\"1\"} 1 # {x=\"1\"} 2\n",
+      "a_bucket{le=\"1.0\"} 1;# {x=\"1\"} 2;a(histogram||);" },
     { "a 1 # {} 2\n", "a 1;# {} 2;" },
     { "a 1 # {x=\"\\\"\\n\"} 2 3\n", "a 1;# {x=\"\\\"\\n\"} 2 3000;" },
 };

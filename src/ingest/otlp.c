@@ -293,6 +293,18 @@ static struct hk_otlp_slot *next_slot(struct hk_otlp *otlp) {
     return &otlp->slots[otlp->slot];
 }
 
+/* Skips points of the data message while it is scanned, up to a length that takes no long turn. */
+static void skip_points(struct hk_otlp *otlp) {
+    enum { STEP_BYTES = 16384, FIELD_BYTES = 64 };
+    struct hk_proto *scan = &otlp->points.scan;
+    const size_t bytes = (size_t)(scan->end - scan->at);
+    const size_t run = hk_proto_run(scan->at, bytes < STEP_BYTES ? bytes : STEP_BYTES, DATA_POINT);
+    if (run > bytes) return; /* cut off: the next step says where */
+    scan->at += run;
+    const uint32_t fields = (uint32_t)(run / FIELD_BYTES);
+    otlp->budget -= otlp->budget < fields ? otlp->budget : fields;
+}
+
 /* Scans the data message, then makes the metric's context. */
 static hk_err scan_points(struct hk_otlp *otlp, struct hk_batch *batch) {
     struct hk_proto_field field = { 0 };
@@ -300,7 +312,9 @@ static hk_err scan_points(struct hk_otlp *otlp, struct hk_batch *batch) {
     /* Only sums and histograms have fields behind the points. */
     const bool plain = otlp->data_tag == METRIC_GAUGE || otlp->data_tag == METRIC_SUMMARY;
     if (plain) otlp->points.scan.at = otlp->points.scan.end;
+    skip_points(otlp);
     while ((err = next_field(otlp, &otlp->points.scan, &field)) == HK_OK) {
+        if (field.tag == DATA_POINT) skip_points(otlp);
         if (field.tag == DATA_TEMPORALITY) {
             otlp->header.temporality = field.value < 3 ? (uint8_t)field.value : 0;
         } else if (field.tag == DATA_MONOTONIC) {
@@ -381,7 +395,7 @@ static hk_err put_target_info(struct hk_otlp *otlp, struct hk_batch *batch) {
         (struct hk_otlp_point){ .key = "", .stamp_ms = otlp->newest_ms, .kind = HK_ENTRY_SET };
     struct hk_entry *entry = hk_otlp_entry(otlp, batch, 0);
     entry->value = 1;
-    batch->count++;
+    hk_otlp_commit(otlp, batch);
     return HK_OK;
 }
 
@@ -404,7 +418,6 @@ struct hk_entry *hk_otlp_entry(struct hk_otlp *otlp, struct hk_batch *batch, uin
         .start_ms = point->start_ms,
         .kind = point->kind,
     };
-    otlp->slot_used = true;
     return entry;
 }
 
@@ -437,28 +450,11 @@ struct number {
     bool exemplars;
 };
 
-/* Bytes of the attribute fields with short lengths at the start of `reader`; 0 if there are none,
- * more than there are bytes if the last one is cut off. */
-static inline size_t attributes_bytes(const struct hk_proto *reader) {
-    const size_t bytes = (size_t)(reader->end - reader->at);
-    size_t i = 0;
-    while (i + 1 < bytes && reader->at[i] == NUMBER_ATTRIBUTE && reader->at[i + 1] < 0x80)
-        i += 2 + (size_t)reader->at[i + 1];
-    return i;
-}
-
-static inline hk_err read_number(struct hk_proto reader, struct number *out) {
+static hk_err read_number(struct hk_proto reader, struct number *out) {
     struct hk_proto_field field = { 0 };
     *out = (struct number){ 0 };
     while (reader.at < reader.end) {
         const uint8_t *from = reader.at;
-        const size_t run = attributes_bytes(&reader);
-        if (run > (size_t)(reader.end - from)) return HK_E_MALFORMED;
-        if (run > 0) {
-            reader.at += run;
-            hk_otlp_run_add(&out->run, from, reader.at);
-            continue;
-        }
         if (hk_proto_next(&reader, &field) < 0) return HK_E_MALFORMED;
         switch (field.tag) {
         case POINT_START:
@@ -488,11 +484,45 @@ static inline hk_err read_number(struct hk_proto reader, struct number *out) {
     return HK_OK;
 }
 
+/* As read_number for the usual order of fields: start, time, value, attributes (or the value last).
+ * False: read it the general way. */
+static inline bool read_usual_number(struct hk_proto reader, struct number *out) {
+    const uint8_t *at = reader.at, *const end = reader.end;
+    if (end - at < 18) return false; /* time and value at least */
+    out->start_ns = 0;
+    if (*at == POINT_START) {
+        out->start_ns = hk_proto_load64(at + 1);
+        at += 9;
+    }
+    if (end - at < 18 || *at != POINT_TIME) return false;
+    out->time_ns = hk_proto_load64(at + 1);
+    at += 9;
+    out->value_tag = *at;
+    const bool value_first = *at == NUMBER_DOUBLE || *at == NUMBER_INT;
+    if (value_first) {
+        out->bits = hk_proto_load64(at + 1);
+        at += 9;
+    }
+    const size_t bytes = (size_t)(end - at);
+    const size_t run = hk_proto_run(at, bytes, NUMBER_ATTRIBUTE);
+    out->run = (struct hk_otlp_run){ at, at, run, false };
+    out->flags = 0;
+    out->exemplars = false;
+    if (value_first) return run == bytes;
+    if (run + 9 != bytes) return false;
+    at += run;
+    out->value_tag = *at;
+    out->bits = hk_proto_load64(at + 1);
+    return *at == NUMBER_DOUBLE || *at == NUMBER_INT;
+}
+
 /* Hands out one gauge or sum point; there is room for an entry. */
 static inline hk_err
 take_number(struct hk_otlp *otlp, struct hk_batch *batch, struct hk_proto reader) {
     struct number number;
-    if (HK_UNLIKELY(read_number(reader, &number) < 0)) return HK_E_MALFORMED;
+    if (HK_UNLIKELY(!read_usual_number(reader, &number))) {
+        if (read_number(reader, &number) < 0) return HK_E_MALFORMED;
+    }
     const bool stale = (number.flags & FLAG_NO_VALUE) != 0;
     if (HK_UNLIKELY(number.time_ns == 0 || (number.value_tag == 0 && !stale))) {
         hk_batch_reject(
@@ -501,8 +531,12 @@ take_number(struct hk_otlp *otlp, struct hk_batch *batch, struct hk_proto reader
         return HK_OK;
     }
     struct hk_entry *entry = &batch->entries[batch->count];
-    HK_TRY(hk_otlp_run_key(
-        &number.run, reader, NUMBER_ATTRIBUTE, batch, &entry->key, &entry->key_bytes));
+    entry->key = number.run.start;
+    entry->key_bytes = (uint32_t)number.run.bytes;
+    if (HK_UNLIKELY(number.run.scattered || number.run.start == NULL)) {
+        HK_TRY(hk_otlp_run_key(
+            &number.run, reader, NUMBER_ATTRIBUTE, batch, &entry->key, &entry->key_bytes));
+    }
     const uint8_t type = otlp->header.type;
     const bool delta = otlp->header.temporality == TEMPORALITY_DELTA && !stale;
     entry->ref = HK_REF_NONE;
@@ -516,8 +550,7 @@ take_number(struct hk_otlp *otlp, struct hk_batch *batch, struct hk_proto reader
     entry->payload = NULL;
     entry->payload_bytes = 0;
     entry->kind = delta ? HK_ENTRY_ADD : HK_ENTRY_SET;
-    batch->count++;
-    otlp->slot_used = true;
+    hk_otlp_commit(otlp, batch);
     hk_otlp_accept(otlp, batch, entry->stamp_ms);
     if (HK_UNLIKELY(number.exemplars && type != HK_OTLP_GAUGE)) {
         otlp->point = (struct hk_otlp_point){
@@ -552,9 +585,30 @@ take_point(struct hk_otlp *otlp, struct hk_batch *batch, const struct hk_proto_f
     }
 }
 
+/* Hands out gauge and sum points of the usual shape, as many as there are room and budget for. */
+static hk_err next_numbers(struct hk_otlp *otlp, struct hk_batch *batch) {
+    struct hk_proto *rest = &otlp->points.rest;
+    while (batch->count < HK_BATCH_ENTRIES_MAX && otlp->budget > 0 && !otlp->point.open) {
+        struct hk_proto point = { NULL, NULL };
+        point.at = hk_proto_usual(rest->at, rest->end, DATA_POINT, &point.end);
+        if (point.at == NULL) return HK_OK;
+        const hk_err err = take_number(otlp, batch, point);
+        if (err == HK_E_MALFORMED) return hk_otlp_malformed(otlp, rest->at);
+        if (err < 0) return err;
+        rest->at = point.end;
+        otlp->budget--;
+    }
+    return HK_OK;
+}
+
 /* Hands out points of the open metric until one needs more than one entry. */
 static hk_err next_points(struct hk_otlp *otlp, struct hk_batch *batch) {
+    const bool numbers = otlp->header.type <= HK_OTLP_SUM && otlp->refuse == NULL;
     while (!otlp->point.open) {
+        if (numbers) {
+            HK_TRY(next_numbers(otlp, batch));
+            if (otlp->point.open) break;
+        }
         const uint8_t *at = otlp->points.rest.at;
         if (batch->count == HK_BATCH_ENTRIES_MAX && at < otlp->points.rest.end) return HK_FULL;
         struct hk_proto_field field = { 0 };

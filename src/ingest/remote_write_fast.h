@@ -20,45 +20,6 @@ hk_err hk_rw1_walk_open(struct hk_rw1 *rw, struct hk_batch *batch) HK_MUST_CHECK
 hk_err hk_rw1_walk_field(
     struct hk_rw1 *rw, struct hk_batch *batch, uint32_t ref, uint32_t ref_bytes) HK_MUST_CHECK;
 
-/* Content of a field of tag 0x0a at `at` with a length of one or two bytes that ends before `end`:
- * its start, and its end in *out_end. NULL: anything else. */
-static inline const uint8_t *
-hk_rw1_content(const uint8_t *at, const uint8_t *end, const uint8_t **out_end) {
-    size_t left = (size_t)(end - at);
-    if (left < 3 || at[0] != 0x0a) return NULL;
-    size_t bytes = at[1];
-    at += 2;
-    left -= 2;
-    if (bytes >= 0x80) {
-        if (*at >= 0x80) return NULL;
-        bytes = (bytes & 0x7f) | (size_t)*at << 7;
-        at++;
-        left--;
-    }
-    if (bytes > left) return NULL; /* (1), (2) */
-    *out_end = at + bytes;
-    return at;
-}
-
-/*
- * Bytes of the run of label fields that begins `bytes` bytes before the series' end. The loop is
- * as short as it can be: a hop may step over the end by less than 16 KiB, which shows afterwards
- * as a result greater than `bytes`, and nothing is read there.
- */
-static inline size_t hk_rw1_labels_bytes(const uint8_t *at, size_t bytes) {
-    size_t i = 0;
-    while (i + 2 < bytes && at[i] == 0x0a) { /* (2) */
-        const size_t len = at[i + 1];
-        if (HK_LIKELY(len < 0x80)) {
-            i += 2 + len;
-        } else {
-            if (at[i + 2] >= 0x80) break;
-            i += 3 + ((len & 0x7f) | (size_t)at[i + 2] << 7);
-        }
-    }
-    return i;
-}
-
 /* Stamp varint of six bytes (years 1971 to 2109) that ends at `end`; at least eight bytes are
  * readable before `end`. */
 static inline bool hk_rw1_stamp(const uint8_t *end, int64_t *out) {
@@ -91,7 +52,7 @@ static inline __attribute__((always_inline)) const uint8_t *hk_rw1_take(
     const uint8_t *from, const uint8_t *body_end, struct hk_entry *entry, hk_key_predict *next,
     void *self, uint32_t *out_ref, uint32_t *out_ref_bytes) {
     const uint8_t *end = NULL;
-    const uint8_t *at = hk_rw1_content(from, body_end, &end);
+    const uint8_t *at = hk_proto_usual(from, body_end, 0x0a, &end);
     if (HK_UNLIKELY(at == NULL)) return NULL;
     const size_t bytes = (size_t)(end - at);
     size_t key_bytes = 0;
@@ -99,7 +60,7 @@ static inline __attribute__((always_inline)) const uint8_t *hk_rw1_take(
         key_bytes = *out_ref_bytes;
     } else {
         *out_ref = HK_REF_NONE;
-        key_bytes = hk_rw1_labels_bytes(at, bytes);
+        key_bytes = hk_proto_run(at, bytes, 0x0a);
     }
     double value = 0;
     int64_t stamp_ms = 0;

@@ -24,7 +24,7 @@ static hk_err check_selector(struct parser *parser, const struct hk_promql_node 
             hk_quote(node->selector.name, &buf);
             hk_buf_text(&buf, " or ");
             hk_quote(matchers[i].value, &buf);
-            hk_err err = parse_fail(
+            hk_err err = hk_pq_fail(
                 parser, node->from, "metric name must not be set twice: %.*s",
                 HK_STR_ARG(hk_buf_get(&buf)));
             hk_buf_deinit(&buf);
@@ -37,19 +37,19 @@ static hk_err check_selector(struct parser *parser, const struct hk_promql_node 
                    parent->call.function->id == HK_PROMQL_FN_info && parent->child_count > 1 &&
                    parent->children[1] == node;
     if (of_info || !hk_promql_matchers_empty(matchers, count)) return HK_OK;
-    return parse_fail(
+    return hk_pq_fail(
         parser, node->from, "vector selector must contain at least one non-empty matcher");
 }
 
 static hk_err check_info(struct parser *parser, const struct hk_promql_node *node) {
     const struct hk_promql_node *second = node->children[1];
     if (second->type != HK_PROMQL_VECTOR) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "expected type instant vector in call to function \"info\", got %s",
             hk_promql_type_text(second->type));
     }
     if (second->kind != HK_PROMQL_SELECTOR || second->selector.name.len > 0) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, second->from, "expected label selectors only, got vector selector instead");
     }
     return HK_OK;
@@ -60,18 +60,18 @@ static hk_err check_call(struct parser *parser, const struct hk_promql_node *nod
     uint32_t wanted = function->argument_count;
     uint32_t got = node->child_count;
     if (function->variadic == 0 && got != wanted) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "expected %u argument(s) in call to \"%s\", got %u", wanted,
             function->name, got);
     }
     if (function->variadic != 0 && got + 1 < wanted) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "expected at least %u argument(s) in call to \"%s\", got %u",
             wanted - 1, function->name, got);
     }
     uint32_t most = (uint32_t)(function->argument_count - 1 + function->variadic);
     if (function->variadic > 0 && got > most) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "expected at most %u argument(s) in call to \"%s\", got %u", most,
             function->name, got);
     }
@@ -93,7 +93,7 @@ check_child(struct parser *parser, const struct hk_promql_node *node, uint32_t i
         uint32_t last = (uint32_t)function->argument_count - 1;
         wanted = function->arguments[index < last ? index : last];
         if (child->type == wanted) return HK_OK;
-        return parse_fail(
+        return hk_pq_fail(
             parser, child->from, "expected type %s in call to function \"%s\", got %s",
             hk_promql_type_text(wanted), function->name, hk_promql_type_text(child->type));
     }
@@ -104,7 +104,7 @@ check_child(struct parser *parser, const struct hk_promql_node *node, uint32_t i
         wanted = node->aggregate.op == HK_PROMQL_COUNT_VALUES ? HK_PROMQL_STRING : HK_PROMQL_SCALAR;
     }
     if (child->type == wanted) return HK_OK;
-    return parse_fail(
+    return hk_pq_fail(
         parser, child->from, "expected type %s in aggregation %s, got %s",
         hk_promql_type_text(wanted), index == 0 ? "expression" : "parameter",
         hk_promql_type_text(child->type));
@@ -126,7 +126,7 @@ static hk_err check_on_labels(struct parser *parser, const struct hk_promql_node
             struct hk_buf buf;
             hk_buf_init(&buf, 700);
             hk_quote(node->binary.labels[i], &buf);
-            hk_err err = parse_fail(
+            hk_err err = hk_pq_fail(
                 parser, operator_at(parser, node),
                 "label %.*s must not occur in ON and GROUP clause at once",
                 HK_STR_ARG(hk_buf_get(&buf)));
@@ -146,7 +146,7 @@ static hk_err check_binary_sides(struct parser *parser, const struct hk_promql_n
         "binary expression must contain only scalar and instant vector types";
     for (uint32_t i = 0; i < 2; i++) {
         if (!is_operand(node->children[i]->type)) {
-            return parse_fail(parser, node->children[i]->from, "%s", wrong);
+            return hk_pq_fail(parser, node->children[i]->from, "%s", wrong);
         }
     }
     return HK_OK;
@@ -158,13 +158,13 @@ static hk_err check_binary(struct parser *parser, struct hk_promql_node *node) {
     enum hk_promql_type right = node->children[1]->type;
     bool set = hk_promql_op_is_set(op);
     if (node->binary.return_bool && !hk_promql_op_is_comparison(op)) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, operator_at(parser, node),
             "bool modifier can only be used on comparison operators");
     }
     if (hk_promql_op_is_comparison(op) && !node->binary.return_bool && left == HK_PROMQL_SCALAR &&
         right == HK_PROMQL_SCALAR) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, operator_at(parser, node),
             "comparisons between scalars must use BOOL modifier");
     }
@@ -172,15 +172,15 @@ static hk_err check_binary(struct parser *parser, struct hk_promql_node *node) {
     HK_TRY(check_binary_sides(parser, node));
     node->binary.matching = left == HK_PROMQL_VECTOR && right == HK_PROMQL_VECTOR;
     if (!node->binary.matching && node->binary.label_count > 0) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "vector matching only allowed between instant vectors");
     }
     if (set && node->binary.matching && node->binary.card != HK_PROMQL_ONE_TO_ONE) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "no grouping allowed for \"%s\" operation", hk_promql_op_text(op));
     }
     if (set && !node->binary.matching) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "set operator \"%s\" not allowed in binary scalar expression",
             hk_promql_op_text(op));
     }
@@ -193,21 +193,21 @@ static hk_err check_leave(struct parser *parser, struct hk_promql_node *node) {
     if (node->kind == HK_PROMQL_BINARY) return check_binary(parser, node);
     enum hk_promql_type child = node->child_count == 0 ? HK_PROMQL_NONE : node->children[0]->type;
     if ((node->kind == HK_PROMQL_NEGATE || node->kind == HK_PROMQL_PLUS) && !is_operand(child)) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from,
             "unary expression only allowed on expressions of type scalar or instant vector, got "
             "\"%s\"",
             hk_promql_type_text(child));
     }
     if (node->kind == HK_PROMQL_SUBQUERY && child != HK_PROMQL_VECTOR) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "subquery is only allowed on instant vector, got %s instead",
             plain_type(child));
     }
     return HK_OK;
 }
 
-hk_err parse_check(struct parser *parser) {
+hk_err hk_pq_check(struct parser *parser) {
     struct hk_promql *promql = parser->promql;
     uint32_t *done = hk_arena_alloc(parser->arena, promql->node_count, sizeof(uint32_t));
     if (done == NULL) return hk_fail(HK_E_NOMEM, "query: out of memory");

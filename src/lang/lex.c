@@ -46,7 +46,7 @@ static const struct {
     { "nan", TOKEN_NUMBER },
 };
 
-void lex_init(struct lexer *lexer, struct hk_str input) {
+void hk_lex_init(struct lexer *lexer, struct hk_str input) {
     *lexer = (struct lexer){ .input = input };
 }
 
@@ -455,7 +455,7 @@ static struct token lex_statement(struct lexer *lexer) {
     }
 }
 
-struct token lex_next(struct lexer *lexer) {
+struct token hk_lex_next(struct lexer *lexer) {
     for (;;) {
         if (is_space(peek(lexer, 0))) {
             lexer->at++;
@@ -484,7 +484,7 @@ static void describe_long(struct hk_str text, struct hk_buf *out) {
     hk_buf_text(out, "...");
 }
 
-void lex_describe(struct hk_str input, struct token token, struct hk_buf *out) {
+void hk_lex_describe(struct hk_str input, struct token token, struct hk_buf *out) {
     struct hk_str text = hk_str_part(input, token.from, token.to);
     static const char *const names[] = {
         [TOKEN_IDENTIFIER] = "identifier ", [TOKEN_METRIC_IDENTIFIER] = "metric identifier ",

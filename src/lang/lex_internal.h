@@ -90,14 +90,14 @@ struct lexer {
 };
 
 /* Starts at the begin of `input`. */
-void lex_init(struct lexer *lexer, struct hk_str input);
+void hk_lex_init(struct lexer *lexer, struct hk_str input);
 
 /* Reads the next token, comments skipped; after TOKEN_ERROR it must not be called again. */
-struct token lex_next(struct lexer *lexer);
+struct token hk_lex_next(struct lexer *lexer);
 
 /* Appends how messages name the token: `number "5"`, `<op:+>`, "end of input". */
 struct hk_buf;
-void lex_describe(struct hk_str input, struct token token, struct hk_buf *out);
+void hk_lex_describe(struct hk_str input, struct token token, struct hk_buf *out);
 
 static inline bool token_is_operator(enum token_kind kind) {
     return kind >= TOKEN_ADD && kind <= TOKEN_LUNLESS;

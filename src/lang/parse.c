@@ -13,7 +13,7 @@
 
 enum { PRECEDENCE_UNARY = 5, PRECEDENCE_POW = 6, FRAMES_MAX = HK_PROMQL_DEPTH_MAX };
 
-hk_err parse_fail(const struct parser *parser, uint32_t at, const char *format, ...) {
+hk_err hk_pq_fail(const struct parser *parser, uint32_t at, const char *format, ...) {
     char text[900];
     va_list args;
     va_start(args, format);
@@ -28,12 +28,12 @@ hk_err parse_fail(const struct parser *parser, uint32_t at, const char *format, 
     return err;
 }
 
-hk_err parse_unexpected(struct parser *parser, const char *context, const char *expected) {
+hk_err hk_pq_unexpected(struct parser *parser, const char *context, const char *expected) {
     struct hk_buf text;
     hk_buf_init(&text, 700);
-    lex_describe(parser->promql->text, parser->token, &text);
+    hk_lex_describe(parser->promql->text, parser->token, &text);
     if (context == NULL && parser->aggregate_depth > 0) context = "aggregation";
-    hk_err err = parse_fail(
+    hk_err err = hk_pq_fail(
         parser, parser->token.from, "unexpected %.*s%s%s%s%s", HK_STR_ARG(hk_buf_get(&text)),
         context == NULL ? "" : " in ", context == NULL ? "" : context,
         expected == NULL ? "" : ", expected ", expected == NULL ? "" : expected);
@@ -41,20 +41,20 @@ hk_err parse_unexpected(struct parser *parser, const char *context, const char *
     return err;
 }
 
-hk_err parse_peek(struct parser *parser, struct token *out) {
+hk_err hk_pq_peek(struct parser *parser, struct token *out) {
     if (!parser->have_token) {
-        parser->token = lex_next(&parser->lexer);
+        parser->token = hk_lex_next(&parser->lexer);
         parser->have_token = true;
     }
     *out = parser->token;
     if (parser->token.kind == TOKEN_ERROR) {
-        return parse_fail(parser, parser->lexer.error_at, "%s", parser->lexer.error);
+        return hk_pq_fail(parser, parser->lexer.error_at, "%s", parser->lexer.error);
     }
     return HK_OK;
 }
 
 hk_err
-parse_grow(struct parser *parser, void *array, uint32_t *capacity, uint32_t count, size_t size) {
+hk_pq_grow(struct parser *parser, void *array, uint32_t *capacity, uint32_t count, size_t size) {
     if (count < *capacity) return HK_OK;
     uint32_t wanted = *capacity == 0 ? 16 : *capacity * 2;
     void *bigger = hk_arena_alloc_raw(parser->arena, wanted, size);
@@ -67,18 +67,18 @@ parse_grow(struct parser *parser, void *array, uint32_t *capacity, uint32_t coun
 }
 
 hk_err
-parse_list_check(const struct parser *parser, uint32_t at, uint32_t count, const char *what) {
+hk_pq_list_check(const struct parser *parser, uint32_t at, uint32_t count, const char *what) {
     if (count < HK_PROMQL_LIST_MAX) return HK_OK;
-    (void)parse_fail(parser, at, "more than %d %s", HK_PROMQL_LIST_MAX, what);
+    (void)hk_pq_fail(parser, at, "more than %d %s", HK_PROMQL_LIST_MAX, what);
     return HK_E_LIMIT;
 }
 
-struct hk_promql_node *parse_node(
+struct hk_promql_node *hk_pq_node(
     struct parser *parser, enum hk_promql_kind kind, enum hk_promql_type type, uint32_t from,
     uint32_t to) {
     struct hk_promql *promql = parser->promql;
     struct hk_promql_node *node = hk_arena_alloc(parser->arena, 1, sizeof(*node));
-    if (node == NULL || parse_grow(
+    if (node == NULL || hk_pq_grow(
                             parser, &promql->nodes, &parser->node_capacity, promql->node_count,
                             sizeof(struct hk_promql_node *)) < 0) {
         (void)hk_fail(HK_E_NOMEM, "query: out of memory");
@@ -93,7 +93,7 @@ struct hk_promql_node *parse_node(
     return node;
 }
 
-hk_err parse_children(
+hk_err hk_pq_children(
     struct parser *parser, struct hk_promql_node *node, struct hk_promql_node *const *children,
     uint32_t count) {
     node->children = hk_arena_alloc_raw(parser->arena, count == 0 ? 1 : count, sizeof(children[0]));
@@ -107,7 +107,7 @@ hk_err parse_children(
 }
 
 static hk_err push_value(struct parser *parser, struct hk_promql_node *node) {
-    HK_TRY(parse_grow(
+    HK_TRY(hk_pq_grow(
         parser, &parser->values, &parser->value_capacity, parser->value_count, sizeof(node)));
     parser->values[parser->value_count++] = node;
     return HK_OK;
@@ -115,11 +115,11 @@ static hk_err push_value(struct parser *parser, struct hk_promql_node *node) {
 
 static hk_err push_frame(struct parser *parser, const struct frame *frame) {
     if (parser->frame_count >= FRAMES_MAX) {
-        (void)parse_fail(
+        (void)hk_pq_fail(
             parser, frame->token.from, "expression is nested deeper than %d levels", FRAMES_MAX);
         return HK_E_LIMIT;
     }
-    HK_TRY(parse_grow(
+    HK_TRY(hk_pq_grow(
         parser, &parser->frames, &parser->frame_capacity, parser->frame_count, sizeof(*frame)));
     parser->frames[parser->frame_count++] = *frame;
     return HK_OK;
@@ -150,7 +150,7 @@ static int precedence(enum token_kind kind) {
 static bool starts_expression(enum token_kind kind) {
     return kind == TOKEN_NUMBER || kind == TOKEN_DURATION || kind == TOKEN_STRING ||
            kind == TOKEN_LEFT_PAREN || kind == TOKEN_LEFT_BRACE || kind == TOKEN_ADD ||
-           kind == TOKEN_SUB || token_is_metric(kind);
+           kind == TOKEN_SUB || hk_pq_is_metric(kind);
 }
 
 static hk_err
@@ -162,22 +162,22 @@ finish_unary(struct parser *parser, const struct frame *frame, struct hk_promql_
         operand->from = frame->token.from;
         return HK_OK;
     }
-    *node = parse_node(
+    *node = hk_pq_node(
         parser, negative ? HK_PROMQL_NEGATE : HK_PROMQL_PLUS, operand->type, frame->token.from,
         operand->to);
-    return *node == NULL ? HK_E_NOMEM : parse_children(parser, *node, &operand, 1);
+    return *node == NULL ? HK_E_NOMEM : hk_pq_children(parser, *node, &operand, 1);
 }
 
 static hk_err
 finish_binary(struct parser *parser, const struct frame *frame, struct hk_promql_node **node) {
     struct hk_promql_node *sides[2] = { parser->values[--parser->value_count], *node };
     bool scalar = sides[0]->type == HK_PROMQL_SCALAR && sides[1]->type == HK_PROMQL_SCALAR;
-    *node = parse_node(
+    *node = hk_pq_node(
         parser, HK_PROMQL_BINARY, scalar ? HK_PROMQL_SCALAR : HK_PROMQL_VECTOR, sides[0]->from,
         sides[1]->to);
     if (*node == NULL) return HK_E_NOMEM;
     (*node)->binary = frame->node->binary;
-    return parse_children(parser, *node, sides, 2);
+    return hk_pq_children(parser, *node, sides, 2);
 }
 
 /* Finishes the operators on the stack that bind at least as strongly as `below` (0: all). */
@@ -199,24 +199,24 @@ static hk_err reduce(struct parser *parser, int below, struct hk_promql_node **n
 /* bool, on, ignoring, group_left and group_right behind an operator. */
 static hk_err parse_matching(struct parser *parser, struct hk_promql_node *node) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind == TOKEN_BOOL) {
         node->binary.return_bool = true;
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     if (token.kind != TOKEN_ON && token.kind != TOKEN_IGNORING) return HK_OK;
     node->binary.on = token.kind == TOKEN_ON;
     parse_take(parser);
-    HK_TRY(parse_grouping(parser, &node->binary.labels, &node->binary.label_count));
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_grouping(parser, &node->binary.labels, &node->binary.label_count));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_GROUP_LEFT && token.kind != TOKEN_GROUP_RIGHT) return HK_OK;
     node->binary.card =
         token.kind == TOKEN_GROUP_LEFT ? HK_PROMQL_MANY_TO_ONE : HK_PROMQL_ONE_TO_MANY;
     parse_take(parser);
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_LEFT_PAREN) return HK_OK;
-    return parse_grouping(parser, &node->binary.include, &node->binary.include_count);
+    return hk_pq_grouping(parser, &node->binary.include, &node->binary.include_count);
 }
 
 static hk_err push_binary(struct parser *parser, struct token token, struct hk_promql_node *left) {
@@ -234,12 +234,12 @@ static hk_err push_binary(struct parser *parser, struct token token, struct hk_p
 
 static hk_err parse_aggregate_modifier(struct parser *parser, struct frame *frame) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_BY && token.kind != TOKEN_WITHOUT) return HK_OK;
     parse_take(parser);
     frame->has_modifier = true;
     frame->node->aggregate.without = token.kind == TOKEN_WITHOUT;
-    return parse_grouping(
+    return hk_pq_grouping(
         parser, &frame->node->aggregate.labels, &frame->node->aggregate.label_count);
 }
 
@@ -252,18 +252,18 @@ static hk_err finish_call(
         struct hk_buf quoted;
         hk_buf_init(&quoted, 700);
         hk_quote(name, &quoted);
-        hk_err err = parse_fail(
+        hk_err err = hk_pq_fail(
             parser, frame->token.from, "unknown function with name %.*s",
             HK_STR_ARG(hk_buf_get(&quoted)));
         hk_buf_deinit(&quoted);
         return err;
     }
-    *node = parse_node(parser, HK_PROMQL_CALL, function->result, frame->token.from, close.to);
+    *node = hk_pq_node(parser, HK_PROMQL_CALL, function->result, frame->token.from, close.to);
     if (*node == NULL) return HK_E_NOMEM;
     (*node)->call.function = function;
     uint32_t count = parser->value_count - frame->value_count;
     parser->value_count = frame->value_count;
-    return parse_children(parser, *node, parser->values + frame->value_count, count);
+    return hk_pq_children(parser, *node, parser->values + frame->value_count, count);
 }
 
 static hk_err finish_aggregate(
@@ -276,21 +276,21 @@ static hk_err finish_aggregate(
     uint32_t wanted = hk_promql_aggregation_has_parameter(op) ? 2 : 1;
     uint32_t at = frame->token.from;
     if (count == 0) {
-        return parse_fail(parser, at, "no arguments for aggregate expression provided");
+        return hk_pq_fail(parser, at, "no arguments for aggregate expression provided");
     }
     if (count != wanted) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, at,
             "wrong number of arguments for aggregate expression provided, expected %u, got %u",
             wanted, count);
     }
     struct hk_promql_node **given = parser->values + frame->value_count;
     struct hk_promql_node *children[2] = { given[wanted - 1], given[0] };
-    *node = parse_node(parser, HK_PROMQL_AGGREGATE, HK_PROMQL_VECTOR, at, close.to);
+    *node = hk_pq_node(parser, HK_PROMQL_AGGREGATE, HK_PROMQL_VECTOR, at, close.to);
     if (*node == NULL) return HK_E_NOMEM;
     (*node)->aggregate = frame->node->aggregate;
     (*node)->aggregate.op = op;
-    return parse_children(parser, *node, children, wanted);
+    return hk_pq_children(parser, *node, children, wanted);
 }
 
 /* A name: function call, aggregation or selector. `*out` NULL: an operand must follow. */
@@ -298,12 +298,12 @@ static hk_err parse_name(struct parser *parser, struct token name, struct hk_pro
     struct token token;
     *out = NULL;
     parse_take(parser);
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     bool aggregate =
         token_is_aggregation(name.kind) &&
         (token.kind == TOKEN_LEFT_PAREN || token.kind == TOKEN_BY || token.kind == TOKEN_WITHOUT);
     bool call = name.kind == TOKEN_IDENTIFIER && token.kind == TOKEN_LEFT_PAREN;
-    if (!aggregate && !call) return parse_selector(parser, name, out);
+    if (!aggregate && !call) return hk_pq_selector(parser, name, out);
     struct frame frame = {
         .kind = call ? FRAME_CALL : FRAME_AGGREGATE,
         .token = name,
@@ -314,12 +314,12 @@ static hk_err parse_name(struct parser *parser, struct token name, struct hk_pro
         if (frame.node == NULL) return hk_fail(HK_E_NOMEM, "query: out of memory");
         parser->aggregate_depth++;
         HK_TRY(parse_aggregate_modifier(parser, &frame));
-        HK_TRY(parse_peek(parser, &token));
-        if (token.kind != TOKEN_LEFT_PAREN) return parse_unexpected(parser, NULL, NULL);
+        HK_TRY(hk_pq_peek(parser, &token));
+        if (token.kind != TOKEN_LEFT_PAREN) return hk_pq_unexpected(parser, NULL, NULL);
     }
     parse_take(parser);
     HK_TRY(push_frame(parser, &frame));
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_RIGHT_PAREN) return HK_OK;
     parse_take(parser);
     parser->frame_count--;
@@ -331,25 +331,25 @@ static hk_err parse_name(struct parser *parser, struct token name, struct hk_pro
 static hk_err parse_operand(struct parser *parser, struct hk_promql_node **out) {
     struct token token;
     *out = NULL;
-    HK_TRY(parse_peek(parser, &token));
-    if (token_is_metric(token.kind)) return parse_name(parser, token, out);
+    HK_TRY(hk_pq_peek(parser, &token));
+    if (hk_pq_is_metric(token.kind)) return parse_name(parser, token, out);
     if (token.kind == TOKEN_LEFT_BRACE) {
-        return parse_selector(parser, (struct token){ .kind = TOKEN_EOF }, out);
+        return hk_pq_selector(parser, (struct token){ .kind = TOKEN_EOF }, out);
     }
-    if (!starts_expression(token.kind)) return parse_unexpected(parser, NULL, NULL);
+    if (!starts_expression(token.kind)) return hk_pq_unexpected(parser, NULL, NULL);
     parse_take(parser);
     if (token.kind == TOKEN_NUMBER || token.kind == TOKEN_DURATION) {
         double value = 0;
-        HK_TRY(parse_literal(parser, token, &value));
-        *out = parse_node(parser, HK_PROMQL_NUMBER, HK_PROMQL_SCALAR, token.from, token.to);
+        HK_TRY(hk_pq_literal(parser, token, &value));
+        *out = hk_pq_node(parser, HK_PROMQL_NUMBER, HK_PROMQL_SCALAR, token.from, token.to);
         if (*out == NULL) return HK_E_NOMEM;
         (*out)->number.value = value;
         (*out)->number.duration = token.kind == TOKEN_DURATION;
         return HK_OK;
     }
     if (token.kind == TOKEN_STRING) {
-        *out = parse_node(parser, HK_PROMQL_TEXT, HK_PROMQL_STRING, token.from, token.to);
-        return *out == NULL ? HK_E_NOMEM : parse_text(parser, token, &(*out)->text);
+        *out = hk_pq_node(parser, HK_PROMQL_TEXT, HK_PROMQL_STRING, token.from, token.to);
+        return *out == NULL ? HK_E_NOMEM : hk_pq_text(parser, token, &(*out)->text);
     }
     return push_frame(
         parser, &(struct frame){
@@ -362,14 +362,14 @@ static hk_err parse_operand(struct parser *parser, struct hk_promql_node **out) 
 static hk_err next_argument(struct parser *parser, struct hk_promql_node *node) {
     struct token comma = parser->token;
     const struct frame *frame = &parser->frames[parser->frame_count - 1];
-    HK_TRY(parse_list_check(
+    HK_TRY(hk_pq_list_check(
         parser, comma.from, parser->value_count - frame->value_count, "arguments"));
     HK_TRY(push_value(parser, node));
     parse_take(parser);
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (starts_expression(token.kind)) return HK_OK;
-    return parse_fail(parser, comma.from, "trailing commas not allowed in function call args");
+    return hk_pq_fail(parser, comma.from, "trailing commas not allowed in function call args");
 }
 
 /* A ")" that closes what is on top of the stack. */
@@ -379,8 +379,8 @@ static hk_err close_paren(struct parser *parser, struct hk_promql_node **node) {
     struct frame frame = parser->frames[--parser->frame_count];
     if (frame.kind == FRAME_PAREN) {
         struct hk_promql_node *inner = *node;
-        *node = parse_node(parser, HK_PROMQL_PAREN, inner->type, frame.token.from, close.to);
-        return *node == NULL ? HK_E_NOMEM : parse_children(parser, *node, &inner, 1);
+        *node = hk_pq_node(parser, HK_PROMQL_PAREN, inner->type, frame.token.from, close.to);
+        return *node == NULL ? HK_E_NOMEM : hk_pq_children(parser, *node, &inner, 1);
     }
     HK_TRY(push_value(parser, *node));
     return frame.kind == FRAME_CALL ? finish_call(parser, &frame, close, node)
@@ -391,7 +391,7 @@ static hk_err close_paren(struct parser *parser, struct hk_promql_node **node) {
  * end of the input. */
 static hk_err parse_behind(struct parser *parser, struct hk_promql_node **node) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token_is_operator(token.kind)) {
         HK_TRY(push_binary(parser, token, *node));
         *node = NULL;
@@ -399,13 +399,13 @@ static hk_err parse_behind(struct parser *parser, struct hk_promql_node **node) 
     }
     if (token.kind == TOKEN_OFFSET || token.kind == TOKEN_AT || token.kind == TOKEN_LEFT_BRACKET) {
         parse_take(parser);
-        if (token.kind == TOKEN_OFFSET) return parse_offset(parser, *node);
-        if (token.kind == TOKEN_AT) return parse_at(parser, *node);
-        return parse_bracket(parser, token, node);
+        if (token.kind == TOKEN_OFFSET) return hk_pq_offset(parser, *node);
+        if (token.kind == TOKEN_AT) return hk_pq_at(parser, *node);
+        return hk_pq_bracket(parser, token, node);
     }
     HK_TRY(reduce(parser, 0, node));
     if (parser->frame_count == 0) {
-        return token.kind == TOKEN_EOF ? HK_END : parse_unexpected(parser, NULL, NULL);
+        return token.kind == TOKEN_EOF ? HK_END : hk_pq_unexpected(parser, NULL, NULL);
     }
     enum frame_kind kind = parser->frames[parser->frame_count - 1].kind;
     if (token.kind == TOKEN_RIGHT_PAREN) return close_paren(parser, node);
@@ -414,14 +414,14 @@ static hk_err parse_behind(struct parser *parser, struct hk_promql_node **node) 
         *node = NULL;
         return HK_OK;
     }
-    return parse_unexpected(parser, NULL, NULL);
+    return hk_pq_unexpected(parser, NULL, NULL);
 }
 
 static hk_err parse_expression(struct parser *parser) {
     struct token token;
     struct hk_promql_node *node = NULL;
-    HK_TRY(parse_peek(parser, &token));
-    if (token.kind == TOKEN_EOF) return parse_fail(parser, 0, "no expression found in input");
+    HK_TRY(hk_pq_peek(parser, &token));
+    if (token.kind == TOKEN_EOF) return hk_pq_fail(parser, 0, "no expression found in input");
     for (;;) {
         if (node == NULL) {
             HK_TRY(parse_operand(parser, &node));
@@ -432,22 +432,22 @@ static hk_err parse_expression(struct parser *parser) {
         if (err == HK_END) break;
     }
     parser->promql->root = node;
-    return parse_check(parser);
+    return hk_pq_check(parser);
 }
 
 static hk_err parse_only_selector(struct parser *parser) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     struct token name = { .kind = TOKEN_EOF };
-    if (token_is_metric(token.kind)) {
+    if (hk_pq_is_metric(token.kind)) {
         name = token;
         parse_take(parser);
     } else if (token.kind != TOKEN_LEFT_BRACE) {
-        return parse_unexpected(parser, NULL, NULL);
+        return hk_pq_unexpected(parser, NULL, NULL);
     }
-    HK_TRY(parse_selector(parser, name, &parser->promql->root));
-    HK_TRY(parse_peek(parser, &token));
-    return token.kind == TOKEN_EOF ? HK_OK : parse_unexpected(parser, NULL, NULL);
+    HK_TRY(hk_pq_selector(parser, name, &parser->promql->root));
+    HK_TRY(hk_pq_peek(parser, &token));
+    return token.kind == TOKEN_EOF ? HK_OK : hk_pq_unexpected(parser, NULL, NULL);
 }
 
 static hk_err parse_with(
@@ -464,7 +464,7 @@ static hk_err parse_with(
     promql->text = hk_arena_str(arena, text);
     if (promql->text.ptr == NULL) return hk_fail(HK_E_NOMEM, "query: out of memory");
     parser.promql = promql;
-    lex_init(&parser.lexer, promql->text);
+    hk_lex_init(&parser.lexer, promql->text);
     hk_err err = parse(&parser);
     if (err < 0) {
         hk_promql_release(promql);

@@ -11,7 +11,7 @@ static hk_err out_of_memory(void) {
     return hk_fail(HK_E_NOMEM, "query: out of memory");
 }
 
-bool token_is_metric(enum token_kind kind) {
+bool hk_pq_is_metric(enum token_kind kind) {
     switch ((int)kind) {
     case TOKEN_IDENTIFIER:
     case TOKEN_METRIC_IDENTIFIER:
@@ -30,7 +30,7 @@ bool token_is_metric(enum token_kind kind) {
 }
 
 static bool is_label(enum token_kind kind) {
-    return (token_is_metric(kind) && kind != TOKEN_WITHOUT) || kind == TOKEN_BOOL ||
+    return (hk_pq_is_metric(kind) && kind != TOKEN_WITHOUT) || kind == TOKEN_BOOL ||
            kind == TOKEN_GROUP_LEFT || kind == TOKEN_GROUP_RIGHT || kind == TOKEN_IGNORING ||
            kind == TOKEN_ON || kind == TOKEN_ATAN2;
 }
@@ -40,7 +40,7 @@ static hk_err fail_quoted(
     struct hk_buf quoted;
     hk_buf_init(&quoted, 700);
     hk_quote(text, &quoted);
-    hk_err err = parse_fail(parser, at, "%s%.*s%s", before, HK_STR_ARG(hk_buf_get(&quoted)), after);
+    hk_err err = hk_pq_fail(parser, at, "%s%.*s%s", before, HK_STR_ARG(hk_buf_get(&quoted)), after);
     hk_buf_deinit(&quoted);
     return err;
 }
@@ -74,7 +74,7 @@ static hk_err parse_number(struct parser *parser, struct token token, double *ou
     size_t len = 0;
     struct hk_str text = token_text(parser, token);
     if (text.len >= sizeof(plain)) {
-        return parse_fail(parser, token.from, "number is longer than %zu bytes", sizeof(plain) - 1);
+        return hk_pq_fail(parser, token.from, "number is longer than %zu bytes", sizeof(plain) - 1);
     }
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] != '_') plain[len++] = text.ptr[i];
@@ -105,7 +105,7 @@ static hk_err fail_duration(struct parser *parser, struct token token, struct hk
         for (size_t i = 0; i < HK_COUNT(units) && !known; i++)
             known = hk_str_is(unit, units[i]);
         if (!known) {
-            return parse_fail(
+            return hk_pq_fail(
                 parser, token.from, "unknown unit \"%.*s\" in duration \"%.*s\"", HK_STR_ARG(unit),
                 HK_STR_ARG(text));
         }
@@ -114,13 +114,13 @@ static hk_err fail_duration(struct parser *parser, struct token token, struct hk
     return fail_quoted(parser, token.from, "not a valid duration string: ", text, "");
 }
 
-hk_err parse_literal(struct parser *parser, struct token token, double *out) {
+hk_err hk_pq_literal(struct parser *parser, struct token token, double *out) {
     if (token.kind == TOKEN_NUMBER) return parse_number(parser, token, out);
     int64_t ms = 0;
     struct hk_str text = token_text(parser, token);
     hk_err err = hk_parse_duration_ms(text, &ms);
     if (err == HK_E_LIMIT || (err == HK_OK && ms > INT64_MAX / 1000000)) {
-        return parse_fail(parser, token.from, "duration out of range");
+        return hk_pq_fail(parser, token.from, "duration out of range");
     }
     if (err < 0) return fail_duration(parser, token, text);
     /* As Go's Duration.Seconds: whole seconds and the rest apart. */
@@ -128,7 +128,7 @@ hk_err parse_literal(struct parser *parser, struct token token, double *out) {
     return HK_OK;
 }
 
-hk_err parse_text(struct parser *parser, struct token token, struct hk_str *out) {
+hk_err hk_pq_text(struct parser *parser, struct token token, struct hk_str *out) {
     struct hk_str literal = token_text(parser, token);
     struct hk_buf text;
     hk_buf_init(&text, literal.len * 4 + 16);
@@ -170,20 +170,20 @@ static hk_err fail_regex(struct parser *parser, uint32_t at) {
     hk_buf_printf(&buf, "%.*s: `%.*s`", HK_STR_ARG(what), HK_STR_ARG(part));
     struct hk_str got = hk_buf_get(&buf);
     memcpy(copy, got.ptr, got.len);
-    hk_err err = parse_fail(parser, at, "error parsing regexp: %.*s", (int)got.len, copy);
+    hk_err err = hk_pq_fail(parser, at, "error parsing regexp: %.*s", (int)got.len, copy);
     hk_buf_deinit(&buf);
     return err;
 }
 
 static hk_err compile_regex(struct parser *parser, struct hk_matcher *matcher, uint32_t at) {
     struct hk_promql *promql = parser->promql;
-    HK_TRY(parse_grow(
+    HK_TRY(hk_pq_grow(
         parser, &promql->regexes, &parser->regex_capacity, promql->regex_count,
         sizeof(struct hk_regex *)));
     hk_err err = hk_regex_create(matcher->value, &matcher->regex);
     if (err == HK_E_INVALID) return fail_regex(parser, at);
     if (err == HK_E_LIMIT) {
-        (void)parse_fail(parser, at, "regular expression is too large");
+        (void)hk_pq_fail(parser, at, "regular expression is too large");
         return err;
     }
     if (err < 0) return out_of_memory();
@@ -195,12 +195,12 @@ static hk_err
 parse_matcher_value(struct parser *parser, struct token name, struct hk_matcher *matcher) {
     struct token op;
     struct token value;
-    HK_TRY(parse_peek(parser, &op));
+    HK_TRY(hk_pq_peek(parser, &op));
     parse_take(parser);
-    HK_TRY(parse_peek(parser, &value));
-    if (value.kind != TOKEN_STRING) return parse_unexpected(parser, "label matching", "string");
+    HK_TRY(hk_pq_peek(parser, &value));
+    if (value.kind != TOKEN_STRING) return hk_pq_unexpected(parser, "label matching", "string");
     parse_take(parser);
-    HK_TRY(parse_text(parser, value, &matcher->value));
+    HK_TRY(hk_pq_text(parser, value, &matcher->value));
     switch ((int)op.kind) {
     case TOKEN_EQL:
         matcher->type = HK_MATCH_EQUAL;
@@ -221,20 +221,20 @@ parse_matcher_value(struct parser *parser, struct token name, struct hk_matcher 
 static hk_err parse_matcher(struct parser *parser, struct hk_matcher *matcher) {
     struct token name;
     struct token next;
-    HK_TRY(parse_peek(parser, &name));
+    HK_TRY(hk_pq_peek(parser, &name));
     if (name.kind != TOKEN_IDENTIFIER && name.kind != TOKEN_STRING) {
-        return parse_unexpected(parser, "label matching", "identifier or \"}\"");
+        return hk_pq_unexpected(parser, "label matching", "identifier or \"}\"");
     }
     parse_take(parser);
     matcher->name = token_text(parser, name);
-    if (name.kind == TOKEN_STRING) HK_TRY(parse_text(parser, name, &matcher->name));
-    HK_TRY(parse_peek(parser, &next));
+    if (name.kind == TOKEN_STRING) HK_TRY(hk_pq_text(parser, name, &matcher->name));
+    HK_TRY(hk_pq_peek(parser, &next));
     if (next.kind == TOKEN_EQL || next.kind == TOKEN_NEQ || next.kind == TOKEN_EQL_REGEX ||
         next.kind == TOKEN_NEQ_REGEX) {
         return parse_matcher_value(parser, name, matcher);
     }
     if (name.kind == TOKEN_IDENTIFIER) {
-        return parse_unexpected(parser, "label matching", "label matching operator");
+        return hk_pq_unexpected(parser, "label matching", "label matching operator");
     }
     matcher->type = HK_MATCH_EQUAL;
     matcher->value = matcher->name;
@@ -249,7 +249,7 @@ struct matcher_list {
 
 static hk_err
 add_matcher(struct parser *parser, struct matcher_list *list, struct hk_matcher matcher) {
-    HK_TRY(parse_grow(parser, &list->items, &list->capacity, list->count, sizeof(matcher)));
+    HK_TRY(hk_pq_grow(parser, &list->items, &list->capacity, list->count, sizeof(matcher)));
     list->items[list->count++] = matcher;
     return HK_OK;
 }
@@ -258,30 +258,30 @@ add_matcher(struct parser *parser, struct matcher_list *list, struct hk_matcher 
 static hk_err
 parse_matchers(struct parser *parser, struct matcher_list *list, struct token *out_close) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     while (token.kind != TOKEN_RIGHT_BRACE) {
         struct hk_matcher matcher = { .type = HK_MATCH_EQUAL };
-        HK_TRY(parse_list_check(parser, token.from, list->count, "matchers"));
+        HK_TRY(hk_pq_list_check(parser, token.from, list->count, "matchers"));
         HK_TRY(parse_matcher(parser, &matcher));
         HK_TRY(add_matcher(parser, list, matcher));
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
         if (token.kind == TOKEN_RIGHT_BRACE) break;
         if (token.kind != TOKEN_COMMA) {
-            return parse_unexpected(parser, "label matching", "\",\" or \"}\"");
+            return hk_pq_unexpected(parser, "label matching", "\",\" or \"}\"");
         }
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     parse_take(parser);
     *out_close = token;
     return HK_OK;
 }
 
-hk_err parse_selector(struct parser *parser, struct token name, struct hk_promql_node **out) {
+hk_err hk_pq_selector(struct parser *parser, struct token name, struct hk_promql_node **out) {
     struct token token;
     struct token last = name;
     struct matcher_list list = { 0 };
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     uint32_t from = name.kind == TOKEN_EOF ? token.from : name.from;
     if (token.kind == TOKEN_LEFT_BRACE) {
         parse_take(parser);
@@ -295,7 +295,7 @@ hk_err parse_selector(struct parser *parser, struct token name, struct hk_promql
             (struct hk_matcher){
                 .type = HK_MATCH_EQUAL, .name = HK_STR("__name__"), .value = metric }));
     }
-    *out = parse_node(parser, HK_PROMQL_SELECTOR, HK_PROMQL_VECTOR, from, last.to);
+    *out = hk_pq_node(parser, HK_PROMQL_SELECTOR, HK_PROMQL_VECTOR, from, last.to);
     if (*out == NULL) return HK_E_NOMEM;
     (*out)->selector.name = metric;
     (*out)->selector.matchers = list.items;
@@ -311,38 +311,38 @@ struct label_list {
 static hk_err parse_label(struct parser *parser, struct token token, struct label_list *list) {
     struct hk_str label = token_text(parser, token);
     if (token.kind == TOKEN_STRING) {
-        HK_TRY(parse_text(parser, token, &label));
+        HK_TRY(hk_pq_text(parser, token, &label));
     } else if (!is_label(token.kind)) {
-        return parse_unexpected(parser, "grouping opts", "label");
+        return hk_pq_unexpected(parser, "grouping opts", "label");
     }
     if (label.len == 0 || !hk_utf8_valid(label)) {
         return fail_quoted(parser, token.from, "invalid label name for grouping: ", label, "");
     }
     parse_take(parser);
-    HK_TRY(parse_grow(parser, &list->items, &list->capacity, list->count, sizeof(label)));
+    HK_TRY(hk_pq_grow(parser, &list->items, &list->capacity, list->count, sizeof(label)));
     list->items[list->count++] = label;
     return HK_OK;
 }
 
-hk_err parse_grouping(struct parser *parser, struct hk_str **out, uint32_t *out_count) {
+hk_err hk_pq_grouping(struct parser *parser, struct hk_str **out, uint32_t *out_count) {
     struct token token;
     struct label_list list = { 0 };
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_LEFT_PAREN) {
-        return parse_unexpected(parser, "grouping opts", "\"(\"");
+        return hk_pq_unexpected(parser, "grouping opts", "\"(\"");
     }
     parse_take(parser);
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     while (token.kind != TOKEN_RIGHT_PAREN) {
-        HK_TRY(parse_list_check(parser, token.from, list.count, "labels"));
+        HK_TRY(hk_pq_list_check(parser, token.from, list.count, "labels"));
         HK_TRY(parse_label(parser, token, &list));
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
         if (token.kind == TOKEN_RIGHT_PAREN) break;
         if (token.kind != TOKEN_COMMA) {
-            return parse_unexpected(parser, "grouping opts", "\",\" or \")\"");
+            return hk_pq_unexpected(parser, "grouping opts", "\",\" or \")\"");
         }
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     parse_take(parser);
     *out = list.items;
@@ -367,34 +367,34 @@ static bool duration_fits(double seconds) {
            fabs(round(seconds * 1e9)) < 9223372036854775807.0;
 }
 
-hk_err parse_offset(struct parser *parser, struct hk_promql_node *node) {
+hk_err hk_pq_offset(struct parser *parser, struct hk_promql_node *node) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     struct token first = token;
     if (token.kind == TOKEN_ADD || token.kind == TOKEN_SUB) {
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     if (token.kind == TOKEN_LEFT_PAREN) {
-        return parse_fail(parser, token.to, "experimental duration expression is not enabled");
+        return hk_pq_fail(parser, token.to, "experimental duration expression is not enabled");
     }
     if (token.kind != TOKEN_NUMBER && token.kind != TOKEN_DURATION) {
-        return parse_unexpected(parser, "offset", "number or duration");
+        return hk_pq_unexpected(parser, "offset", "number or duration");
     }
     parse_take(parser);
     double seconds = 0;
-    HK_TRY(parse_literal(parser, token, &seconds));
+    HK_TRY(hk_pq_literal(parser, token, &seconds));
     if (first.kind == TOKEN_SUB) seconds = -seconds;
-    if (!duration_fits(seconds)) return parse_fail(parser, first.from, "duration out of range");
+    if (!duration_fits(seconds)) return hk_pq_fail(parser, first.from, "duration out of range");
     struct hk_promql_time *time = time_of(node);
     if (time == NULL) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from,
             "offset modifier must be preceded by an instant vector selector or range vector "
             "selector or a subquery");
     }
     if (time->offset_ms != 0) {
-        return parse_fail(parser, node->from, "offset may not be set multiple times");
+        return hk_pq_fail(parser, node->from, "offset may not be set multiple times");
     }
     time->offset_ms = seconds_to_ms(seconds);
     node->to = token.to;
@@ -406,9 +406,9 @@ static hk_err parse_at_function(struct parser *parser, uint32_t *out_to) {
     struct token token;
     parse_take(parser);
     for (int i = 0; i < 2; i++) {
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
         if (token.kind != (i == 0 ? TOKEN_LEFT_PAREN : TOKEN_RIGHT_PAREN)) {
-            return parse_unexpected(parser, "@", "timestamp");
+            return hk_pq_unexpected(parser, "@", "timestamp");
         }
         parse_take(parser);
     }
@@ -420,24 +420,24 @@ static hk_err parse_at_time(
     struct parser *parser, const struct hk_promql_node *node, struct hk_promql_time *time,
     uint32_t *out_to) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     bool negative = token.kind == TOKEN_SUB;
     if (token.kind == TOKEN_ADD || negative) {
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     if (token.kind != TOKEN_NUMBER && token.kind != TOKEN_DURATION) {
-        return parse_unexpected(parser, "@", "timestamp");
+        return hk_pq_unexpected(parser, "@", "timestamp");
     }
     parse_take(parser);
     double seconds = 0;
-    HK_TRY(parse_literal(parser, token, &seconds));
+    HK_TRY(hk_pq_literal(parser, token, &seconds));
     if (negative) seconds = -seconds;
     double ms = round(seconds * 1000);
     if (!(fabs(ms) < 9.2e18)) {
         char text[HK_PLAIN_BYTES_MAX];
         (void)hk_format_plain(seconds, text);
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from, "timestamp out of bounds for @ modifier: %s%s", text,
             isfinite(seconds) ? ".000000" : "");
     }
@@ -447,11 +447,11 @@ static hk_err parse_at_time(
     return HK_OK;
 }
 
-hk_err parse_at(struct parser *parser, struct hk_promql_node *node) {
+hk_err hk_pq_at(struct parser *parser, struct hk_promql_node *node) {
     struct token token;
     struct hk_promql_time time = { 0 };
     uint32_t to = node->to;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind == TOKEN_START || token.kind == TOKEN_END) {
         time.at = token.kind == TOKEN_START ? HK_PROMQL_AT_START : HK_PROMQL_AT_END;
         HK_TRY(parse_at_function(parser, &to));
@@ -460,13 +460,13 @@ hk_err parse_at(struct parser *parser, struct hk_promql_node *node) {
     }
     struct hk_promql_time *own = time_of(node);
     if (own == NULL) {
-        return parse_fail(
+        return hk_pq_fail(
             parser, node->from,
             "@ modifier must be preceded by an instant vector selector or range vector selector "
             "or a subquery");
     }
     if (own->at != HK_PROMQL_AT_NONE) {
-        return parse_fail(parser, node->from, "@ <timestamp> may not be set multiple times");
+        return hk_pq_fail(parser, node->from, "@ <timestamp> may not be set multiple times");
     }
     own->at = time.at;
     own->at_ms = time.at_ms;
@@ -478,30 +478,30 @@ hk_err parse_at(struct parser *parser, struct hk_promql_node *node) {
 static hk_err parse_bracket_duration(
     struct parser *parser, const char *context, const char *expected, int64_t *out_ms) {
     struct token token;
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     struct token first = token;
     bool negative = false;
     while (token.kind == TOKEN_ADD || token.kind == TOKEN_SUB) {
         negative ^= token.kind == TOKEN_SUB;
         parse_take(parser);
-        HK_TRY(parse_peek(parser, &token));
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     if (token.kind == TOKEN_LEFT_PAREN) {
-        return parse_fail(parser, token.to, "experimental duration expression is not enabled");
+        return hk_pq_fail(parser, token.to, "experimental duration expression is not enabled");
     }
     if (token.kind != TOKEN_NUMBER && token.kind != TOKEN_DURATION) {
-        return parse_unexpected(parser, context, expected);
+        return hk_pq_unexpected(parser, context, expected);
     }
     parse_take(parser);
     double seconds = 0;
-    HK_TRY(parse_literal(parser, token, &seconds));
+    HK_TRY(hk_pq_literal(parser, token, &seconds));
     if (negative) seconds = -seconds;
-    if (!duration_fits(seconds)) return parse_fail(parser, first.from, "duration out of range");
-    HK_TRY(parse_peek(parser, &token));
+    if (!duration_fits(seconds)) return hk_pq_fail(parser, first.from, "duration out of range");
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind >= TOKEN_ADD && token.kind <= TOKEN_POW) {
-        return parse_fail(parser, first.from, "experimental duration expression is not enabled");
+        return hk_pq_fail(parser, first.from, "experimental duration expression is not enabled");
     }
-    if (seconds <= 0) return parse_fail(parser, first.from, "duration must be greater than 0");
+    if (seconds <= 0) return hk_pq_fail(parser, first.from, "duration must be greater than 0");
     *out_ms = seconds_to_ms(seconds);
     return HK_OK;
 }
@@ -517,43 +517,43 @@ static hk_err finish_range(
         why = "no offset modifiers allowed before range";
     else if (inner->selector.time.at == HK_PROMQL_AT_TIME)
         why = "no @ modifiers allowed before range";
-    if (why != NULL) return parse_fail(parser, open.from, "%s", why);
-    *node = parse_node(parser, HK_PROMQL_RANGE, HK_PROMQL_MATRIX, inner->from, close.to);
+    if (why != NULL) return hk_pq_fail(parser, open.from, "%s", why);
+    *node = hk_pq_node(parser, HK_PROMQL_RANGE, HK_PROMQL_MATRIX, inner->from, close.to);
     if (*node == NULL) return HK_E_NOMEM;
     (*node)->range.range_ms = range_ms;
-    return parse_children(parser, *node, &inner, 1);
+    return hk_pq_children(parser, *node, &inner, 1);
 }
 
-hk_err parse_bracket(struct parser *parser, struct token open, struct hk_promql_node **node) {
+hk_err hk_pq_bracket(struct parser *parser, struct token open, struct hk_promql_node **node) {
     struct token token;
     int64_t range_ms = 0;
     int64_t step_ms = 0;
     HK_TRY(parse_bracket_duration(parser, "subquery selector", "number or duration", &range_ms));
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind == TOKEN_RIGHT_BRACKET) {
         parse_take(parser);
         return finish_range(parser, open, token, range_ms, node);
     }
     if (token.kind != TOKEN_COLON) {
-        return parse_unexpected(parser, "subquery or range", "\":\" or \"]\"");
+        return hk_pq_unexpected(parser, "subquery or range", "\":\" or \"]\"");
     }
     parse_take(parser);
-    HK_TRY(parse_peek(parser, &token));
+    HK_TRY(hk_pq_peek(parser, &token));
     if (token.kind != TOKEN_RIGHT_BRACKET) {
         uint32_t at = token.from;
         HK_TRY(parse_bracket_duration(
             parser, "subquery selector", "number or duration or \"]\"", &step_ms));
-        if (step_ms == 0) return parse_fail(parser, at, "duration must be greater than 0");
-        HK_TRY(parse_peek(parser, &token));
+        if (step_ms == 0) return hk_pq_fail(parser, at, "duration must be greater than 0");
+        HK_TRY(hk_pq_peek(parser, &token));
     }
     if (token.kind != TOKEN_RIGHT_BRACKET) {
-        return parse_unexpected(parser, "subquery selector", "\"]\"");
+        return hk_pq_unexpected(parser, "subquery selector", "\"]\"");
     }
     parse_take(parser);
     struct hk_promql_node *inner = *node;
-    *node = parse_node(parser, HK_PROMQL_SUBQUERY, HK_PROMQL_MATRIX, inner->from, token.to);
+    *node = hk_pq_node(parser, HK_PROMQL_SUBQUERY, HK_PROMQL_MATRIX, inner->from, token.to);
     if (*node == NULL) return HK_E_NOMEM;
     (*node)->subquery.range_ms = range_ms;
     (*node)->subquery.step_ms = step_ms;
-    return parse_children(parser, *node, &inner, 1);
+    return hk_pq_children(parser, *node, &inner, 1);
 }

@@ -24,10 +24,10 @@ struct hk_context {
 };
 
 enum hk_entry_kind {
-    HK_ENTRY_SET,       /* value replaces: gauges, cumulative counters */
-    HK_ENTRY_ADD,       /* value is added to the series' last value (delta counters, StatsD) */
-    HK_ENTRY_HISTOGRAM, /* `payload` is an encoded native histogram (model/histogram.h) */
-    HK_ENTRY_EXEMPLAR,  /* `payload` is an encoded exemplar of the series (model/exemplar.h) */
+    HK_ENTRY_SET,           /* value replaces: gauges, cumulative counters */
+    HK_ENTRY_ADD,           /* value is added to the series' last value (delta counters, StatsD) */
+    HK_ENTRY_HISTOGRAM,     /* `payload` is an encoded native histogram (model/histogram.h) */
+    HK_ENTRY_EXEMPLAR,      /* `payload` is an encoded exemplar of the series (model/exemplar.h) */
     HK_ENTRY_HISTOGRAM_ADD, /* as HISTOGRAM, added to the series' last one (delta temporality) */
 };
 

@@ -47,12 +47,15 @@ struct hk_conn {
     struct hk_tls_conn *tls; /* NULL: plain */
     enum hk_conn_protocol protocol;
     unsigned watched;
-    bool busy, dead;   /* (3) */
-    bool eof;          /* the peer sends no more */
-    bool closing;      /* close when the output is written */
-    bool lingering;    /* our end is shut; reading what still comes, to avoid a reset */
-    bool begun;        /* part of a request has arrived */
-    bool goaway;       /* HTTP/2: sent */
+    bool busy, dead; /* (3) */
+    bool eof;        /* the peer sends no more */
+    bool closing;    /* close when the output is written */
+    bool lingering;  /* our end is shut; reading what still comes, to avoid a reset */
+    bool begun;      /* part of a request has arrived */
+    bool goaway;     /* HTTP/2: sent */
+    bool yields;     /* HTTP/1: requests in `in` wait for the next round */
+    unsigned turn_requests;
+    bool reread;       /* TLS holds input; the timer reads it */
     bool paused;       /* too much output waits to begin the next request */
     struct hk_buf in;  /* read and not parsed yet */
     struct hk_buf out; /* waits for the socket, from out_at */
@@ -67,6 +70,7 @@ struct hk_conn {
     struct hk_h1 h1;
     struct hk_h2 *h2;
     struct hk_str peer, identity;
+    char *identity_text;
     char peer_text[HK_SOCKADDR_TEXT_MAX];
 };
 
@@ -116,6 +120,7 @@ struct hk_http_server {
     bool draining;
     struct hk_http_stats stats;
     struct hk_codec codec;
+    int64_t handshake_round_ns, handshake_spent_ns;
     int64_t date_until_ns;
     char date[32];
     struct hk_http_header headers[HK_HTTP_HEADERS_MAX];
@@ -144,6 +149,10 @@ struct hk_str hk_server_date(struct hk_http_server *server);
 
 /* Makes `server->memory` count `now` bytes where it counted `*slot`. */
 void hk_server_account(struct hk_http_server *server, size_t *slot, size_t now);
+
+/* A stream that is written faster than it is read has filled the server's memory: false, and the
+ * connection is given up. */
+bool hk_server_has_room(struct hk_conn *conn);
 
 /* http_conn.c */
 

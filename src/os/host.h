@@ -28,6 +28,15 @@ int hk_file_open_at(int fd, const char *path);
 /* As hk_file_read at offset 0, but with a single system call: for short /proc and /sys files. */
 int64_t hk_file_read_once(int fd, void *to, size_t bytes);
 
+/* What tells versions of a file apart. */
+struct hk_file_version {
+    uint64_t device, inode;
+    int64_t bytes, changed_ns; /* time of the last change of content, ns since 1970 */
+};
+
+/* Version of the file at `path`, symbolic links followed. */
+int hk_file_get_version(const char *path, struct hk_file_version *out);
+
 struct hk_disk_usage {
     uint64_t total_bytes, free_bytes, available_bytes;
     uint64_t files, files_free;

@@ -61,6 +61,18 @@ int64_t hk_file_read_once(int fd, void *to, size_t bytes) {
     return got < 0 ? -errno : got;
 }
 
+int hk_file_get_version(const char *path, struct hk_file_version *out) {
+    struct stat info;
+    if (stat(path, &info) < 0) return -errno;
+    *out = (struct hk_file_version){
+        .device = info.st_dev,
+        .inode = info.st_ino,
+        .bytes = info.st_size,
+        .changed_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec,
+    };
+    return 0;
+}
+
 int hk_disk_usage(const char *path, struct hk_disk_usage *out) {
     struct statvfs info;
     if (statvfs(path, &info) < 0) return -errno;

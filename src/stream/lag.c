@@ -51,8 +51,7 @@ void hk_lag_json(const struct hk_lag *lag, struct hk_buf *out) {
             "\"p999_ns\":%lld,\"mean_ns\":%llu}",
             i == 0 ? "" : ",", hop_names[i], (unsigned long long)count,
             (long long)hk_lag_quantile(lag, hop, 0.5), (long long)hk_lag_quantile(lag, hop, 0.9),
-            (long long)hk_lag_quantile(lag, hop, 0.99),
-            (long long)hk_lag_quantile(lag, hop, 0.999),
+            (long long)hk_lag_quantile(lag, hop, 0.99), (long long)hk_lag_quantile(lag, hop, 0.999),
             (unsigned long long)(count == 0 ? 0 : sum / count));
     }
     hk_buf_text(out, "]}");

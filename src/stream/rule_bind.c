@@ -1,0 +1,126 @@
+/* Binding: selectors by metric name, and the members of a series. */
+#include "stream/rules_internal.h"
+
+#include "base/mem.h"
+
+static struct hk_str metric_of(const struct hk_promql_node *selector) {
+    for (uint32_t i = 0; i < selector->selector.matcher_count; i++) {
+        const struct hk_matcher *matcher = &selector->selector.matchers[i];
+        if (matcher->type == HK_MATCH_EQUAL && hk_str_is(matcher->name, "__name__")) {
+            return matcher->value;
+        }
+    }
+    return HK_STR("");
+}
+
+static hk_err add_selector(struct hk_rules *rules, uint32_t rule, uint8_t side) {
+    HK_TRY(hk_mem_grow(
+        &rules->selectors, &rules->selector_capacity, rules->selector_count + 1,
+        sizeof(rules->selectors[0])));
+    rules->selectors[rules->selector_count++] = (struct hk_rule_selector){
+        .metric = metric_of(rules->states[rule].plan.sides[side].selector),
+        .rule = rule,
+        .next = HK_NO_INDEX,
+        .side = side,
+    };
+    return HK_OK;
+}
+
+hk_err hk_rules_index(struct hk_rules *rules) {
+    for (uint32_t rule = 0; rule < rules->count; rule++) {
+        const struct hk_rule_plan *plan = &rules->states[rule].plan;
+        for (uint32_t side = 0; plan->on_arrival && side < plan->side_count; side++) {
+            HK_TRY(add_selector(rules, rule, (uint8_t)side));
+        }
+    }
+    uint32_t slots = 16;
+    while (slots < rules->selector_count * 2)
+        slots *= 2;
+    rules->by_metric = hk_mem_alloc(slots, sizeof(uint32_t));
+    if (rules->by_metric == NULL) return HK_E_NOMEM;
+    rules->by_metric_mask = slots - 1;
+    rules->any_metric = HK_NO_INDEX;
+    for (uint32_t i = 0; i < rules->selector_count; i++) {
+        struct hk_rule_selector *selector = &rules->selectors[i];
+        if (selector->metric.len == 0) {
+            selector->next = rules->any_metric;
+            rules->any_metric = i;
+            continue;
+        }
+        uint32_t at =
+            (uint32_t)hk_hash64(selector->metric.ptr, selector->metric.len) & rules->by_metric_mask;
+        selector->next = rules->by_metric[at] - 1; /* 0 − 1 = HK_NO_INDEX */
+        rules->by_metric[at] = i + 1;
+    }
+    return HK_OK;
+}
+
+static hk_err need_refs(struct hk_rules *rules, uint32_t ref) {
+    size_t before = rules->ref_capacity;
+    HK_TRY(
+        hk_mem_grow(&rules->first_member, &rules->ref_capacity, (size_t)ref + 1, sizeof(uint32_t)));
+    if (rules->ref_capacity > before) {
+        memset(rules->first_member + before, 0, (rules->ref_capacity - before) * sizeof(uint32_t));
+    }
+    before = rules->bound_capacity;
+    HK_TRY(hk_mem_grow(&rules->bound, &rules->bound_capacity, (size_t)ref + 1, 1));
+    if (rules->bound_capacity > before) {
+        memset(rules->bound + before, 0, rules->bound_capacity - before);
+    }
+    return HK_OK;
+}
+
+static hk_err add_member(
+    struct hk_rules *rules, const struct hk_rule_selector *selector, uint32_t ref,
+    struct hk_labels labels) {
+    HK_TRY(need_refs(rules, ref));
+    uint32_t group_index = 0;
+    HK_TRY(hk_group_of(rules, selector->rule, selector->side, labels, &group_index));
+    HK_TRY(hk_mem_grow(
+        &rules->members, &rules->member_capacity, rules->member_count + 1,
+        sizeof(rules->members[0])));
+    uint32_t index = (uint32_t)rules->member_count++;
+    struct hk_rule_group_side *side = &rules->groups[group_index].sides[selector->side];
+    rules->members[index] = (struct hk_rule_member){
+        .ref = ref,
+        .rule = selector->rule,
+        .group = group_index,
+        .side = selector->side,
+        .next_of_ref = rules->first_member[ref] - 1,
+        .next_of_group = side->first,
+    };
+    rules->first_member[ref] = index + 1;
+    rules->bound[ref] = 1;
+    side->first = index;
+    side->members++;
+    rules->states[selector->rule].members++;
+    rules->stats.members = (uint32_t)rules->member_count;
+    return HK_OK;
+}
+
+static hk_err try_selector(
+    struct hk_rules *rules, const struct hk_rule_selector *selector, uint32_t ref,
+    struct hk_labels labels, uint32_t only_rule) {
+    if (only_rule != HK_NO_INDEX && selector->rule != only_rule) return HK_OK;
+    const struct hk_promql_node *node =
+        rules->states[selector->rule].plan.sides[selector->side].selector;
+    if (!hk_matchers_accept(node->selector.matchers, node->selector.matcher_count, labels)) {
+        return HK_OK;
+    }
+    return add_member(rules, selector, ref, labels);
+}
+
+hk_err
+hk_rules_bind(struct hk_rules *rules, uint32_t ref, struct hk_labels labels, uint32_t only_rule) {
+    if (rules->selector_count == 0) return HK_OK;
+    struct hk_str metric = hk_labels_get(labels, HK_STR("__name__"));
+    uint32_t at = (uint32_t)hk_hash64(metric.ptr, metric.len) & rules->by_metric_mask;
+    for (uint32_t i = rules->by_metric[at] - 1; i != HK_NO_INDEX; i = rules->selectors[i].next) {
+        if (!hk_str_eq(rules->selectors[i].metric, metric)) continue;
+        HK_TRY(try_selector(rules, &rules->selectors[i], ref, labels, only_rule));
+    }
+    for (uint32_t i = rules->any_metric; i != HK_NO_INDEX; i = rules->selectors[i].next) {
+        HK_TRY(try_selector(rules, &rules->selectors[i], ref, labels, only_rule));
+    }
+    return HK_OK;
+}
