@@ -236,16 +236,16 @@ TEST(pipelining_keeps_order) {
     static char out[TEXT_MAX];
     defaults(&server);
     test_server_start(&server, "127.0.0.1:0");
-    char requests[4096] = "";
+    static char requests[4096];
+    size_t requests_len = 0;
     for (int i = 0; i < 20; i++) {
-        char one[128];
-        (void)snprintf(
-            one, sizeof(one), "GET /%s?%d HTTP/1.1\r\nHost: x\r\n%s\r\n",
-            i % 5 == 3 ? "later" : "n", i, i == 19 ? "Connection: close\r\n" : "");
-        strcat(requests, one);
+        requests_len += (size_t)snprintf(
+            requests + requests_len, sizeof(requests) - requests_len,
+            "GET /%s?%d HTTP/1.1\r\nHost: x\r\n%s\r\n", i % 5 == 3 ? "later" : "n", i,
+            i == 19 ? "Connection: close\r\n" : "");
     }
     int fd = test_connect(server.port);
-    CHECK(test_send(fd, requests, strlen(requests)));
+    CHECK(test_send(fd, requests, requests_len));
     (void)test_recv(fd, out, sizeof(out), NULL);
     (void)close(fd);
     CHECK_INT(count_of(out, "HTTP/1.1 200 OK\r\n"), 16);

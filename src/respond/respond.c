@@ -284,7 +284,7 @@ bool hk_respond_flush(struct hk_respond *respond, int64_t timeout_ms) {
 
 /* --- Numbers ---------------------------------------------------------------------------------- */
 
-static uint64_t stat_get(struct hk_respond *respond, enum stat stat) {
+static uint64_t stat_get(struct hk_respond *respond, enum counter stat) {
     return atomic_load_explicit(&respond->stat[stat], memory_order_relaxed);
 }
 
