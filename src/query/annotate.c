@@ -29,7 +29,7 @@ add(struct eval *eval, const struct hk_promql_node *node, bool info, struct hk_s
     eval->annotations[eval->annotation_count++] = (struct annotation){ copy, node->from, info };
 }
 
-static void add_formatted(
+static void HK_PRINTF(4, 0) add_formatted(
     struct eval *eval, const struct hk_promql_node *node, bool info, const char *format,
     va_list args) {
     char text[1024];
