@@ -529,6 +529,26 @@ TEST(timeouts) {
     test_server_stop(&server);
 }
 
+/* A peer that gives no window holds an answer only for a while. */
+TEST(stalled_windows_time_out) {
+    static struct test_server server;
+    static struct client client;
+    hk_http_limits_default(&server.options.limits);
+    server.options.limits.write_timeout_ns = 20000000;
+    server.options.handle = handle;
+    start(&server);
+    client_open(&client, server.port);
+    const nghttp2_settings_entry none = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0 };
+    CHECK_INT(nghttp2_submit_settings(client.session, 0, &none, 1), 0);
+    const struct reply *reply =
+        client_wait(&client, client_request(&client, "GET", "/stream", NULL, NULL));
+    CHECK(strstr(reply->fields, ":status: 200\n") != NULL);
+    CHECK_INT(reply->body.len, 0);
+    CHECK_INT(reply->error, NGHTTP2_CANCEL);
+    client_close(&client);
+    test_server_stop(&server);
+}
+
 static size_t take_body(char *data, size_t size, size_t count, void *self) {
     hk_buf_bytes(self, data, size * count);
     return size * count;
