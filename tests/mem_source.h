@@ -70,6 +70,20 @@ static inline hk_err mem_select(
     return HK_OK;
 }
 
+/* Index of the first sample at or after the stamp. */
+static inline uint32_t mem_lower(const struct mem_series *series, int64_t stamp_ms) {
+    uint32_t low = 0;
+    uint32_t high = series->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (series->stamps_ms[middle] < stamp_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static inline hk_err mem_read(
     void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
     struct hk_samples *out) {
@@ -77,12 +91,9 @@ static inline hk_err mem_read(
     const struct mem_selection *own = selection->impl;
     const struct mem_series *series = &source->series[own->indexes[index]];
     (void)arena;
-    uint32_t from = 0;
-    uint32_t to = series->count;
-    while (from < to && series->stamps_ms[from] < own->from_ms)
-        from++;
-    while (to > from && series->stamps_ms[to - 1] > own->to_ms)
-        to--;
+    uint32_t from = mem_lower(series, own->from_ms);
+    uint32_t to = own->to_ms == INT64_MAX ? series->count : mem_lower(series, own->to_ms + 1);
+    if (to < from) to = from;
     *out =
         (struct hk_samples){ series->stamps_ms + from, series->values + from,
                              series->has_histogram ? series->histograms + from : NULL, to - from };

@@ -11,7 +11,7 @@
 static int conclude(
     struct hk_call *call, const char *path, const struct hk_conf_report *report, hk_err err,
     const char *content) {
-    hk_conf_report_format(report, call->error);
+    hk_conf_report_print(report, call->error);
     if (err == HK_E_NOMEM || report->out_of_memory) {
         hk_buf_printf(call->error, "%s: too large: out of memory\n", path);
         return HK_EXIT_FAILED;

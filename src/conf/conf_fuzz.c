@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     hk_err err = hk_config_parse(
         HK_STR("fuzz.yml"), (struct hk_str){ (const char *)data, bytes }, &source, &report,
         &config);
-    hk_conf_report_format(&report, &out);
+    hk_conf_report_print(&report, &out);
     hk_assert((err == HK_OK) == (config != NULL));
     hk_assert(err != HK_OK || report.error_count == 0);
     hk_assert(err != HK_E_INVALID || report.error_count > 0);

@@ -48,7 +48,7 @@ static struct hk_config *load_golden(const char *name, hk_err want) {
     hk_conf_report_init(&report);
     hk_buf_init(&out, 1 << 20);
     CHECK_INT(hk_config_load(path, &test_source, &report, &config), want);
-    hk_conf_report_format(&report, &out);
+    hk_conf_report_print(&report, &out);
     if (config != NULL) {
         hk_buf_text(&out, "---\n");
         hk_buf_str(&out, config->canonical);

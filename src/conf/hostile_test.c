@@ -139,7 +139,7 @@ TEST(many_problems) {
     CHECK_INT(report.warning_count, 300);
     CHECK_INT(report.error_count, 2);
     hk_buf_clear(&text);
-    hk_conf_report_format(&report, &text);
+    hk_conf_report_print(&report, &text);
     CHECK(hk_str_ends(hk_buf_get(&text), HK_STR("… and 102 more (the first 200 are shown)\n")));
     hk_buf_char(&text, 0);
     CHECK(strstr(text.ptr, "unknown key zzz") != NULL);
@@ -157,7 +157,7 @@ TEST(control_characters) {
     CHECK_INT(
         hk_config_parse(HK_STR("f"), HK_STR("\"a\\e[31m\": 1"), NULL, &report, &config),
         HK_E_INVALID);
-    hk_conf_report_format(&report, &out);
+    hk_conf_report_print(&report, &out);
     CHECK(memchr(out.ptr, 0x1b, out.len) == NULL);
     hk_buf_deinit(&out);
     hk_conf_report_deinit(&report);

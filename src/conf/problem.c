@@ -95,7 +95,7 @@ static void print_clean(struct hk_buf *out, struct hk_str text) {
     }
 }
 
-void hk_conf_report_format(const struct hk_conf_report *report, struct hk_buf *out) {
+void hk_conf_report_print(const struct hk_conf_report *report, struct hk_buf *out) {
     for (uint32_t i = 0; i < report->count; i++) {
         const struct hk_conf_problem *problem = &report->items[i];
         print_clean(out, problem->file);

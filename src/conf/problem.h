@@ -40,7 +40,7 @@ void hk_conf_report_add(struct hk_conf_report *report, const struct hk_conf_prob
 void hk_conf_report_sort(struct hk_conf_report *report);
 
 /* Appends one line per problem: `file:line:column: error: text; mend: …`. */
-void hk_conf_report_format(const struct hk_conf_report *report, struct hk_buf *out);
+void hk_conf_report_print(const struct hk_conf_report *report, struct hk_buf *out);
 
 /*
  * The nearest of `names` to `name` by edit distance (insert, delete, replace, swap of neighbours),

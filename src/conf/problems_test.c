@@ -438,7 +438,7 @@ TEST(problems) {
         hk_buf_init(&out, 1 << 20);
         hk_err err = hk_config_parse(
             HK_STR("f.yml"), hk_str_from(cases[i].text), &test_source, &report, &config);
-        hk_conf_report_format(&report, &out);
+        hk_conf_report_print(&report, &out);
         CHECK_STR(hk_buf_get(&out), hk_str_from(cases[i].problems));
         CHECK_INT(err, report.error_count > 0 ? HK_E_INVALID : HK_OK);
         CHECK((config != NULL) == (err == HK_OK));

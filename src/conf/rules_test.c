@@ -40,7 +40,7 @@ TEST(golden) {
     CHECK_INT(hk_rules_load(config, NULL, NULL, &report, &rules), HK_OK);
     struct hk_buf out;
     hk_buf_init(&out, 100000);
-    hk_conf_report_format(&report, &out);
+    hk_conf_report_print(&report, &out);
     CHECK_STR(
         hk_buf_get(&out), HK_STR("tests/golden/config/x.yml: warning: rule_files: no file matches "
                                  "tests/golden/config/none/*.yml, no rules come from it\n"));
@@ -131,7 +131,7 @@ TEST(problems) {
         hk_buf_init(&out, 1 << 20);
         hk_err err =
             hk_rules_parse(HK_STR("r.yml"), hk_str_from(cases[i].text), &checks, &report, &rules);
-        hk_conf_report_format(&report, &out);
+        hk_conf_report_print(&report, &out);
         CHECK_STR(hk_buf_get(&out), hk_str_from(cases[i].problems));
         CHECK_INT(err, report.error_count > 0 ? HK_E_INVALID : HK_OK);
         hk_rule_set_destroy(rules);

@@ -205,7 +205,7 @@ static hk_err load_rules(struct hk_shard *shard) {
     hk_err err = hk_rules_load(shard->engine->config, NULL, NULL, &report, &shard->alerts.set);
     struct hk_buf text;
     hk_buf_init(&text, 1 << 20);
-    hk_conf_report_format(&report, &text);
+    hk_conf_report_print(&report, &text);
     if (text.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&text)));
     hk_buf_deinit(&text);
     hk_conf_report_deinit(&report);

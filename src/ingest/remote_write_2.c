@@ -53,7 +53,7 @@ static hk_err grow_symbols(struct hk_rw2 *rw, struct hk_arena *arena) {
 
 /* Collects symbols for one turn: HK_OK when all are there, HK_FULL. */
 static hk_err index_symbols(struct hk_rw2 *rw, struct hk_batch *batch) {
-    for (uint32_t i = 0; i < HK_RW2_TURN_FIELDS; i++) {
+    for (uint32_t i = 0; i < HK_RW2_TURN_SYMBOLS; i++) {
         struct hk_proto_field field = { 0 };
         const uint8_t *at = rw->index.at;
         const hk_err err = hk_proto_next(&rw->index, &field);
@@ -187,6 +187,7 @@ static hk_err report_meta(struct hk_rw2 *rw, struct hk_batch *batch, struct hk_s
 /* Opens a series for walk_open, or refuses it. HK_FULL: there is no room for its metadata. */
 static hk_err open_series(struct hk_rw2 *rw, struct hk_batch *batch, struct hk_proto content) {
     struct shape shape;
+    HK_TRY(hk_rw_check_size(content));
     if (look(content, &shape) < 0) return hk_rw_malformed(rw->start, content.at);
     hk_assert(rw->key_count < HK_BATCH_ENTRIES_MAX); /* (1) */
     struct hk_rw2_key *key = &rw->keys[rw->key_count];
@@ -308,7 +309,7 @@ static hk_err rw2_parse(void *state, struct hk_batch *batch) {
         if (err != HK_OK) return err;
     }
     reuse_keys(rw);
-    for (;;) {
+    for (uint32_t fields = 0; fields < HK_RW_TURN_FIELDS; fields++) {
         if (rw->series.rest.at != NULL) {
             const hk_err err = walk_open(rw, batch);
             if (err != HK_OK) return err;
@@ -323,6 +324,7 @@ static hk_err rw2_parse(void *state, struct hk_batch *batch) {
         if (err == HK_FULL) rw->body.at = at;
         if (err != HK_OK) return err;
     }
+    return HK_FULL; /* the turn is long enough */
 }
 
 static hk_err rw2_labels(
