@@ -632,6 +632,22 @@ TEST(addresses) {
     hk_loop_destroy(loop);
 }
 
+static hk_err listen_and_close(void) {
+    struct hk_loop *loop = NULL;
+    struct hk_http_server *server = NULL;
+    struct hk_http_options options = { .handle = handle };
+    hk_http_limits_default(&options.limits);
+    HK_TRY(hk_loop_create(HK_SPIN_OFF, &loop));
+    hk_err err = hk_http_listen(loop, HK_STR("127.0.0.1:0"), &options, &server);
+    hk_http_close(server);
+    hk_loop_destroy(loop);
+    return err;
+}
+
+TEST(listening_without_memory) {
+    SWEEP_ALLOC(listen_and_close());
+}
+
 TEST(params) {
     struct hk_http_header type = { HK_STR("content-type"),
                                    HK_STR("application/x-www-form-urlencoded; charset=utf-8") };
