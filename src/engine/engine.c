@@ -253,6 +253,12 @@ static void block_signals(void) {
 
 static hk_err start(struct hk_engine *engine, const struct hk_serve_options *options) {
     HK_TRY(load_config(engine, options));
+    int64_t shards = options->shards_given ? (int64_t)options->shards : engine->config->shards;
+    if (shards > 1) {
+        return hk_fail(
+            HK_E_UNSUPPORTED, "%lld shards: this version runs one; leave --shards out",
+            (long long)shards);
+    }
     engine->shard_count = 1;
     engine->spin = options->spin_given ? options->spin : (enum hk_spin)engine->config->spin;
     engine->shards = hk_mem_alloc(engine->shard_count, sizeof(engine->shards[0]));

@@ -75,7 +75,7 @@ static hk_err set_secret(CURL *easy, CURLoption option, struct hk_str value, str
     if (file.len == 0) return set_optional(easy, option, value);
     char *text = hk_mem_alloc(SECRET_BYTES_MAX, 1);
     if (text == NULL) return HK_E_NOMEM;
-    struct hk_str secret;
+    struct hk_str secret = HK_STR("");
     hk_err err = read_secret(file, text, &secret);
     if (err >= 0) err = set_text(easy, option, secret);
     hk_mem_free(text);

@@ -2,6 +2,7 @@
  * run at most once. */
 #include "hk_test.h"
 #include "os/clock.h"
+#include "os/file.h"
 #include "os/thread.h"
 #include "respond/respond.h"
 
@@ -121,10 +122,16 @@ static void new_directory(void) {
     CHECK(mkdtemp(directory) != NULL);
 }
 
+static int remove_entry(void *self, const char *name) {
+    char path[512];
+    (void)self;
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return hk_file_remove(path);
+}
+
 static void remove_directory(void) {
-    char command[128];
-    (void)snprintf(command, sizeof(command), "rm -r %s", directory);
-    CHECK_INT(system(command), 0);
+    CHECK_INT(hk_dir_list(directory, remove_entry, NULL), 0);
+    CHECK_INT(rmdir(directory), 0);
 }
 
 struct fixture {
