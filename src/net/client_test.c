@@ -367,6 +367,22 @@ TEST(urls) {
     hk_loop_destroy(loop);
 }
 
+static hk_err create_and_destroy(void) {
+    struct hk_loop *loop = NULL;
+    struct hk_client *client = NULL;
+    const struct hk_client_options options = { .url = HK_STR("https://127.0.0.1:1/x"),
+                                               .insecure_skip_verify = true };
+    HK_TRY(hk_loop_create(HK_SPIN_OFF, &loop));
+    hk_err err = hk_client_create(loop, &options, &client);
+    hk_client_destroy(client);
+    hk_loop_destroy(loop);
+    return err;
+}
+
+TEST(creating_without_memory) {
+    SWEEP_ALLOC(create_and_destroy());
+}
+
 /* Goal: answers of all framings, cut at every byte; broken ones are refused. */
 static const struct {
     const char *answer;

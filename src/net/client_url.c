@@ -20,7 +20,7 @@ static char *copy_of(struct hk_str str) {
 
 /* "host", "host:port", "[v6]:port"; `*port` has the scheme's default. */
 static hk_err split_authority(struct hk_str authority, struct hk_str *host, uint16_t *port) {
-    size_t colon = authority.len;
+    size_t colon;
     if (authority.len > 0 && authority.ptr[0] == '[') {
         size_t close = hk_str_find(authority, ']', 0);
         *host = hk_str_part(authority, 1, close);

@@ -181,8 +181,9 @@ int64_t hk_socket_recv(int fd, void *to, size_t bytes) {
 }
 
 int64_t hk_socket_send(int fd, const struct iovec *parts, int count) {
-    struct msghdr message = { .msg_iovlen = (size_t)count };
-    memcpy(&message.msg_iov, &parts, sizeof(parts)); /* the field is not const, the call is */
+    /* The field is not const, the call is. */
+    struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts,
+                              .msg_iovlen = (size_t)count };
     ssize_t done = 0;
     do {
         done = sendmsg(fd, &message, MSG_NOSIGNAL);
