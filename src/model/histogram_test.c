@@ -115,7 +115,7 @@ static struct hk_histogram broken_one(int kind) {
         made.schema = -5;
         break;
     case 2:
-        made.count = NAN;
+        made.count = (double)NAN;
         break;
     case 3:
         made.zero_threshold = -1;
