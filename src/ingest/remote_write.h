@@ -87,6 +87,7 @@ struct hk_rw2 {
     struct hk_rw2_symbol *symbols; /* in the batch arena */
     uint32_t symbol_count, symbol_room;
     struct hk_rw_series series;
+    struct hk_hash128 name_hash;   /* of "__name__" */
     struct hk_hash128 series_name; /* hash of the symbol that is the metric name */
     struct hk_str series_metric;
     struct hk_context context;

@@ -34,6 +34,7 @@ void hk_rw2_init(
     rw->body = rw->index = hk_proto_from(body.ptr, body.len);
     rw->start = rw->body.at;
     rw->seen = seen;
+    rw->name_hash = hk_hash128("__name__", 8);
     rw->context.hash = hk_hash_mix(base, hk_hash128("remote_write_2", 14));
     rw->context.data = rw;
 }
@@ -112,14 +113,15 @@ static void gather(struct hk_proto reader, uint8_t *to) {
     }
 }
 
-/* An odd number for a position. The symbols' hashes are random, so their sum weighted with these
- * tells two sequences apart as well as a hash of the sequence would. */
-static inline uint64_t weight(uint64_t position) {
-    uint64_t x = (position + 1) * 0x9e3779b97f4a7c15ULL;
-    x ^= x >> 32;
-    x *= 0xd6e8feb86659fd93ULL;
-    return x | 1;
-}
+/* Odd numbers, one for each position. The symbols' hashes are random, so their sum weighted with
+ * these tells two sequences apart as well as a hash of the sequence would. */
+#define SPREAD(i) ((uint64_t)((i) + 1) * 0x9e3779b97f4a7c15ULL)
+#define W1(i)     (((SPREAD(i) ^ SPREAD(i) >> 32) * 0xd6e8feb86659fd93ULL) | 1),
+#define W8(i)     W1(i) W1(i + 1) W1(i + 2) W1(i + 3) W1(i + 4) W1(i + 5) W1(i + 6) W1(i + 7)
+#define W64(i)    W8(i) W8(i + 8) W8(i + 16) W8(i + 24) W8(i + 32) W8(i + 40) W8(i + 48) W8(i + 56)
+static const uint64_t weights[] = { W64(0) W64(64) W64(128) W64(192) W64(256) W64(320) W64(384)
+                                        W64(448) };
+_Static_assert(HK_COUNT(weights) == REFS_MAX, "a weight for each position");
 
 /* Checks the refs and makes the key. NULL or what is wrong with the series. */
 static const char *make_key(struct hk_rw2 *rw, struct hk_rw2_key *key) {
@@ -133,14 +135,15 @@ static const char *make_key(struct hk_rw2 *rw, struct hk_rw2_key *key) {
         if (ref >= rw->symbol_count) return "with a label ref beyond the symbols"; /* (2) */
         if (count == REFS_MAX) return "with too many labels";
         const struct hk_rw2_symbol *symbol = &rw->symbols[ref];
-        const uint64_t by = weight(count);
+        const uint64_t by = weights[count];
         sum.low += symbol->hash.low * by;
         sum.high += symbol->hash.high * (by * 0xc2b2ae3d27d4eb4fULL);
         if (name_next) {
             rw->series_metric = symbol->text;
             rw->series_name = symbol->hash;
         }
-        name_next = count++ % 2 == 0 && hk_str_is(symbol->text, "__name__");
+        name_next = count++ % 2 == 0 && symbol->hash.low == rw->name_hash.low &&
+                    symbol->hash.high == rw->name_hash.high;
     }
     if (count == 0) return "without labels";
     if (count % 2 != 0) return "with an odd number of label refs";
