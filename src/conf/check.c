@@ -146,31 +146,28 @@ static void check_compiles(
 
 void hk_check_relabel(
     struct hk_conf_reader *reader, const struct hk_conf_node *node, void *object) {
-    static const char *const names[] = {
-        "replace",  "keep",      "drop",      "keepequal", "dropequal", "hashmod",
-        "labelmap", "labeldrop", "labelkeep", "lowercase", "uppercase",
-    };
     static const char *const not_for_equal[] = { "regex", "modulus", "separator", "replacement" };
     static const char *const not_for_names[] = {
         "source_labels", "target_label", "modulus", "separator", "replacement",
     };
     const struct hk_conf_relabel *rule = object;
     if (node == NULL) return;
-    const char *name = names[rule->action];
+    const char *name = hk_relabel_action_name((enum hk_relabel_action)rule->action);
     uint32_t errors = reader->report->error_count;
     check_regex(reader, node, "regex", rule->regex);
     const struct hk_conf_node *action = hk_conf_node_get(node, "action");
     if (action != NULL && !hk_str_eq_nocase(action->text, hk_str_from(name))) return;
-    bool writes = rule->action == HK_CONF_REPLACE || rule->action == HK_CONF_HASHMOD ||
-                  rule->action == HK_CONF_LOWERCASE || rule->action == HK_CONF_UPPERCASE;
-    bool equal = rule->action == HK_CONF_KEEP_EQUAL || rule->action == HK_CONF_DROP_EQUAL;
-    bool by_name = rule->action == HK_CONF_LABELDROP || rule->action == HK_CONF_LABELKEEP;
-    bool changes_case = rule->action == HK_CONF_LOWERCASE || rule->action == HK_CONF_UPPERCASE;
+    bool writes = rule->action == HK_RELABEL_REPLACE || rule->action == HK_RELABEL_HASHMOD ||
+                  rule->action == HK_RELABEL_LOWERCASE || rule->action == HK_RELABEL_UPPERCASE;
+    bool equal = rule->action == HK_RELABEL_KEEP_EQUAL || rule->action == HK_RELABEL_DROP_EQUAL;
+    bool by_name = rule->action == HK_RELABEL_LABEL_DROP || rule->action == HK_RELABEL_LABEL_KEEP;
+    bool changes_case =
+        rule->action == HK_RELABEL_LOWERCASE || rule->action == HK_RELABEL_UPPERCASE;
     if ((writes || equal) && rule->target_label.len == 0) {
         hk_conf_problem_at(
             reader, false, node, NULL, "add target_label: …", "action %s needs target_label", name);
     }
-    if (rule->action == HK_CONF_HASHMOD && rule->modulus == 0) {
+    if (rule->action == HK_RELABEL_HASHMOD && rule->modulus == 0) {
         hk_conf_problem_at(
             reader, false, node, NULL, "add modulus: …", "action hashmod needs a modulus above 0");
     }
@@ -409,7 +406,7 @@ static void check_listener(
             (int)(address->len < 100 ? address->len : 100), address->ptr);
         return;
     }
-    bool secret = server->token.value.len > 0 || server->token_file.len > 0 ||
+    bool secret = has(node, "token") || has(node, "token_file") ||
                   (server->tls != NULL && server->tls->client_ca_file.len > 0);
     if (loopback || server->insecure || (server->tls != NULL && secret)) return;
     hk_conf_problem_at(

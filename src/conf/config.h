@@ -118,25 +118,11 @@ struct hk_conf_http {
 
 /* --- relabelling ------------------------------------------------------------------------------ */
 
-enum hk_conf_relabel_action {
-    HK_CONF_REPLACE,
-    HK_CONF_KEEP,
-    HK_CONF_DROP,
-    HK_CONF_KEEP_EQUAL,
-    HK_CONF_DROP_EQUAL,
-    HK_CONF_HASHMOD,
-    HK_CONF_LABELMAP,
-    HK_CONF_LABELDROP,
-    HK_CONF_LABELKEEP,
-    HK_CONF_LOWERCASE,
-    HK_CONF_UPPERCASE,
-};
-
 struct hk_conf_relabel {
     struct hk_conf_strings source_labels;
     struct hk_str separator, regex, target_label, replacement;
     int64_t modulus;
-    int action; /* enum hk_conf_relabel_action */
+    int action; /* enum hk_relabel_action */
 };
 
 /* --- scraping --------------------------------------------------------------------------------- */
@@ -450,6 +436,10 @@ hk_err hk_config_parse(
  * only this host reach it (127.0.0.0/8, ::1, localhost)? HK_E_MALFORMED.
  */
 hk_err hk_conf_address(struct hk_str address, bool *out_loopback) HK_MUST_CHECK;
+
+/* The steps in the form of model/relabel.h: `out` has room for `count`; strings are borrowed. */
+void hk_conf_relabel_configs(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel_config *out);
 
 /*
  * Compiles relabelling steps of a configuration; the result copies everything and is ended by

@@ -78,7 +78,7 @@ TEST(prometheus) {
     CHECK_STR(
         node->discovery.files.items[0].files.items[0],
         HK_STR("tests/golden/config/targets/*.json"));
-    CHECK_INT(node->metric_relabel.items[1].action, HK_CONF_HASHMOD);
+    CHECK_INT(node->metric_relabel.items[1].action, HK_RELABEL_HASHMOD);
     CHECK_INT(node->protocols.count, 4);
     CHECK_INT(node->protocols.items[0], HK_CONF_OPENMETRICS_100);
     const struct hk_conf_job *blackbox = &config->jobs.items[2];

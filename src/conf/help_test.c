@@ -70,6 +70,16 @@ TEST(tables_are_whole) {
     }
 }
 
+/* The words of relabelling actions stand in the order of the model's enum. */
+TEST(relabel_actions) {
+    const struct hk_option *option = hk_option_find(&hk_table_relabel, HK_STR("action"));
+    int count = 0;
+    for (; option->choices[count] != NULL; count++) {
+        CHECK_TEXT(option->choices[count], hk_relabel_action_name((enum hk_relabel_action)count));
+    }
+    CHECK_INT(count, HK_RELABEL_ACTIONS);
+}
+
 static const struct {
     const char *topic;
     hk_err err;

@@ -1,7 +1,7 @@
 /*
  * The canonical text of a configuration: keys in the order of the tables, defaults filled in,
- * aliases and merges resolved, secrets hidden. A value with ${…} is shown as written, so that what
- * came from the environment or a file is never shown. An explicit stack in place of recursion.
+ * aliases and merges resolved, secrets hidden. A value with ${…} is shown as written, so that
+ * what came from the environment or a file is never shown. An explicit stack in place of recursion.
  */
 #include "conf/print.h"
 

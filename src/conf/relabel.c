@@ -3,35 +3,18 @@
 
 #include "base/mem.h"
 
-static const enum hk_relabel_action actions[] = {
-    [HK_CONF_REPLACE] = HK_RELABEL_REPLACE,
-    [HK_CONF_KEEP] = HK_RELABEL_KEEP,
-    [HK_CONF_DROP] = HK_RELABEL_DROP,
-    [HK_CONF_KEEP_EQUAL] = HK_RELABEL_KEEP_EQUAL,
-    [HK_CONF_DROP_EQUAL] = HK_RELABEL_DROP_EQUAL,
-    [HK_CONF_HASHMOD] = HK_RELABEL_HASHMOD,
-    [HK_CONF_LABELMAP] = HK_RELABEL_LABEL_MAP,
-    [HK_CONF_LABELDROP] = HK_RELABEL_LABEL_DROP,
-    [HK_CONF_LABELKEEP] = HK_RELABEL_LABEL_KEEP,
-    [HK_CONF_LOWERCASE] = HK_RELABEL_LOWERCASE,
-    [HK_CONF_UPPERCASE] = HK_RELABEL_UPPERCASE,
-};
-
 /* A value equal to its default counts as not given. */
 static struct hk_str unless_default(struct hk_str text, const char *fallback) {
     struct hk_str none = { NULL, 0 };
     return hk_str_is(text, fallback) ? none : text;
 }
 
-hk_err hk_conf_relabel_compile(
-    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) {
-    HK_CLEANUP(hk_mem_free_at)
-    struct hk_relabel_config *configs = hk_mem_alloc((size_t)count + 1, sizeof(*configs));
-    if (configs == NULL) return HK_E_NOMEM;
+void hk_conf_relabel_configs(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel_config *out) {
     for (uint32_t i = 0; i < count; i++) {
         const struct hk_conf_relabel *rule = &rules[i];
-        configs[i] = (struct hk_relabel_config){
-            .action = actions[rule->action],
+        out[i] = (struct hk_relabel_config){
+            .action = (enum hk_relabel_action)rule->action,
             .source_labels = rule->source_labels.items,
             .source_label_count = rule->source_labels.count,
             .separator = unless_default(rule->separator, ";"),
@@ -41,5 +24,13 @@ hk_err hk_conf_relabel_compile(
             .modulus = (uint64_t)rule->modulus,
         };
     }
+}
+
+hk_err hk_conf_relabel_compile(
+    const struct hk_conf_relabel *rules, uint32_t count, struct hk_relabel **out) {
+    HK_CLEANUP(hk_mem_free_at)
+    struct hk_relabel_config *configs = hk_mem_alloc((size_t)count + 1, sizeof(*configs));
+    if (configs == NULL) return HK_E_NOMEM;
+    hk_conf_relabel_configs(rules, count, configs);
     return hk_relabel_create(configs, count, out);
 }

@@ -8,6 +8,7 @@
 #define HK_INGEST_META_SEEN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { HK_META_SEEN_SLOTS = 8192 };

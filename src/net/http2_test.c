@@ -197,8 +197,9 @@ static void handle(void *self, struct hk_http_exchange *exchange) {
         server->later.fire = answer_later;
         if (hk_str_is(request->path, "/never")) return;
         server->waiting = exchange;
-        CHECK_INT(
-            hk_loop_arm(server->loop, &server->later, hk_loop_now_ns(server->loop) + 1000000), 0);
+        hk_assert(
+            hk_loop_arm(server->loop, &server->later, hk_loop_now_ns(server->loop) + 1000000) ==
+            HK_OK);
     } else if (hk_str_is(request->path, "/stream")) {
         hk_http_stream_begin(exchange, 200, HK_STR("text/event-stream"));
         for (int i = 0; i < 1000; i++)

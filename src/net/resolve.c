@@ -18,7 +18,7 @@ struct hk_resolve {
     char *host;
     uint16_t port;
     int owners; /* atomic: thread and loop */
-    int count;  /* written by the thread before the descriptor is raised */
+    int count;  /* atomic; written by the thread before the descriptor is raised */
     struct hk_sockaddr addresses[HK_RESOLVE_MAX];
 };
 
@@ -31,8 +31,9 @@ static void release(struct hk_resolve *resolve) {
 
 static void resolve_thread(void *arg) {
     struct hk_resolve *resolve = arg;
-    resolve->count =
+    int count =
         hk_sockaddr_resolve(resolve->host, resolve->port, resolve->addresses, HK_RESOLVE_MAX);
+    __atomic_store_n(&resolve->count, count, __ATOMIC_RELEASE); /* pairs with answered */
     hk_wake_raise(resolve->io.fd);
     release(resolve);
 }
@@ -41,7 +42,8 @@ static void answered(struct hk_io *io, unsigned events) {
     struct hk_resolve *resolve = (void *)((char *)io - offsetof(struct hk_resolve, io));
     (void)events;
     hk_loop_unwatch(resolve->loop, io);
-    resolve->done(resolve->self, resolve->addresses, resolve->count);
+    int count = __atomic_load_n(&resolve->count, __ATOMIC_ACQUIRE); /* pairs with the thread */
+    resolve->done(resolve->self, resolve->addresses, count);
     release(resolve);
 }
 

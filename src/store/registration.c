@@ -215,6 +215,16 @@ static bool group_follows(const unsigned char *data, size_t bytes, size_t from) 
     return false;
 }
 
+/* The file's name is durable after this. */
+static int sync_folder(const struct hk_directory *directory) {
+    char folder[sizeof(directory->path)];
+    memcpy(folder, directory->path, sizeof(folder));
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL) return hk_dir_sync(".");
+    *slash = 0;
+    return hk_dir_sync(folder);
+}
+
 static hk_err write_file_header(struct hk_directory *directory) {
     unsigned char header[HEADER_BYTES] = { 0 };
     memcpy(header, file_magic, sizeof(file_magic));
@@ -222,6 +232,7 @@ static hk_err write_file_header(struct hk_directory *directory) {
     int err = hk_file_write(directory->fd, header, sizeof(header), 0);
     if (err >= 0) err = hk_file_truncate(directory->fd, HEADER_BYTES);
     if (err >= 0) err = hk_file_sync(directory->fd);
+    if (err >= 0) err = sync_folder(directory);
     if (err < 0) return io_fail(directory, "write", err);
     directory->file_bytes = HEADER_BYTES;
     return HK_OK;

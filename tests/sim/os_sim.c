@@ -350,15 +350,12 @@ int hk_file_rename(const char *from, const char *to) {
     int err = -EIO;
     pthread_mutex_lock(&lock);
     if (power()) {
+        struct entry *target = find_or_add(to); /* entries never move */
         struct entry *source = find(from);
-        if (source == NULL || source->now < 0) {
-            err = -ENOENT;
-        } else {
-            struct entry *target = find_or_add(to);
-            source = find(from);
+        err = source == NULL || source->now < 0 ? -ENOENT : 0;
+        if (err == 0 && source != NULL) {
             target->now = source->now;
             source->now = -1;
-            err = 0;
         }
     }
     pthread_mutex_unlock(&lock);
@@ -387,7 +384,7 @@ int hk_dir_create(const char *path) {
 
 int hk_dir_list(const char *path, int (*visit)(void *self, const char *name), void *self) {
     size_t len = strlen(path);
-    char found[256][256];
+    static char found[256][256]; /* only the main thread lists */
     uint32_t count = 0;
     pthread_mutex_lock(&lock);
     bool on = power();
