@@ -91,7 +91,7 @@ def style():
         if path.suffix == ".c":
             for first, last in functions(plain.splitlines()):
                 length = last - first + 1
-                body = "\n".join(lines[first:last + 1])
+                body = "\n".join(lines[max(0, first - 3):last + 1])
                 if length > FUNCTION_LINES_MAX and "flat switch" not in body:
                     bad.append(f"{path}:{first + 1}: function of {length} lines")
     return bad

@@ -38,7 +38,7 @@ static void run_query(struct hk_job *job) {
         (void)snprintf(
             text, sizeof(text), "invalid parameter \"query\": %s",
             hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
-        error_answer(job, hk_query_error_of(err), text);
+        error_answer(job, err == HK_E_NOMEM ? HK_QUERY_INTERNAL : HK_QUERY_BAD_DATA, text);
         return;
     }
     struct hk_query_options options = job->api->options.query;

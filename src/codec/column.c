@@ -55,8 +55,9 @@ static uint64_t get64(const uint8_t *from) {
 }
 
 static uint8_t first_byte(enum hk_column_kind kind, unsigned exponent, bool exceptions) {
-    return (
-        uint8_t)((unsigned)kind | exponent << EXPONENT_SHIFT | (exceptions ? HK_COLUMN_EXCEPTIONS : 0U));
+    unsigned byte = (unsigned)kind | exponent << EXPONENT_SHIFT;
+    if (exceptions) byte |= HK_COLUMN_EXCEPTIONS;
+    return (uint8_t)byte;
 }
 
 static bool is_constant(const double *values, uint32_t count) {

@@ -261,6 +261,10 @@ void hk_alerts_close(struct hk_shard *shard) {
     hk_arena_deinit(&alerts->arena);
 }
 
+void hk_alerts_begin(struct hk_shard *shard, int64_t now_ms) {
+    hk_rules_begin(shard->alerts.rules, now_ms);
+}
+
 void hk_alerts_commit(struct hk_shard *shard, int64_t now_ms) {
     hk_rules_commit(shard->alerts.rules, now_ms);
 }

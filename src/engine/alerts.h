@@ -24,6 +24,9 @@ struct hk_alerts {
 hk_err hk_alerts_open(struct hk_shard *shard) HK_MUST_CHECK;
 void hk_alerts_close(struct hk_shard *shard);
 
+/* On the shard: a request or scrape is about to be taken. */
+void hk_alerts_begin(struct hk_shard *shard, int64_t now_ms);
+
 /* On the shard: samples arrived and were published; decides. */
 void hk_alerts_commit(struct hk_shard *shard, int64_t now_ms);
 

@@ -68,6 +68,21 @@ static void alerts(void *self, struct hk_http_exchange *exchange) {
     hk_buf_deinit(&body);
 }
 
+static void targets(void *self, struct hk_http_exchange *exchange) {
+    struct hk_engine *engine = self;
+    const struct hk_http_request *request = hk_http_get_request(exchange);
+    struct hk_arena *arena = hk_http_arena(exchange);
+    struct hk_str pool = HK_STR("");
+    struct hk_str state = HK_STR("");
+    (void)hk_http_param(request, HK_STR("scrapePool"), 0, arena, &pool);
+    (void)hk_http_param(request, HK_STR("state"), 0, arena, &state);
+    struct hk_buf body;
+    hk_buf_init(&body, HK_API_ANSWER_BYTES_MAX);
+    hk_scraping_json(&engine->shards[0], pool, state, &body);
+    hk_api_respond_data(exchange, hk_buf_get(&body));
+    hk_buf_deinit(&body);
+}
+
 static void gauge(struct hk_buf *out, const char *name, const char *type, double value) {
     hk_buf_printf(out, "# TYPE %s %s\n%s ", name, type, name);
     hk_buf_double(out, value);
@@ -127,6 +142,7 @@ void hk_engine_documents(struct hk_engine *engine) {
         { "/api/hark/v1/lag", lag },
         { "/api/v1/rules", rules },
         { "/api/v1/alerts", alerts },
+        { "/api/v1/targets", targets },
         { "/metrics", metrics },
     };
     for (size_t i = 0; i < HK_COUNT(documents); i++) {

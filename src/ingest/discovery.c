@@ -351,23 +351,24 @@ static void publish(struct hk_discovery_provider *provider, struct hk_discovery_
     discovery->changed(discovery->changed_self, provider);
 }
 
-static void refresh(struct hk_discovery_provider *provider) {
-    struct hk_discovery *discovery = provider->discovery;
-    struct hk_discovery_finding *finding = NULL;
-    hk_fail_clear();
-    hk_err err = provider->refresh(provider, &finding);
-    if (err == HK_END) return;
-    atomic_fetch_add_explicit(&discovery->refreshes, 1, memory_order_relaxed);
-    if (err == HK_OK) {
-        provider->error[0] = 0;
-        publish(provider, finding);
-        return;
-    }
-    atomic_fetch_add_explicit(&discovery->failures, 1, memory_order_relaxed);
+void hk_discovery_note_failure(struct hk_discovery_provider *provider, hk_err err) {
+    atomic_fetch_add_explicit(&provider->discovery->failures, 1, memory_order_relaxed);
     const char *text = hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err);
     if (strncmp(text, provider->error, sizeof(provider->error) - 1) == 0) return;
     (void)snprintf(provider->error, sizeof(provider->error), "%s", text);
     hk_log(HK_LOG_WARN, "service discovery: %s", text);
+}
+
+static void refresh(struct hk_discovery_provider *provider) {
+    struct hk_discovery_finding *finding = NULL;
+    hk_fail_clear();
+    hk_err err = provider->refresh(provider, &finding);
+    if (err == HK_END) return;
+    atomic_fetch_add_explicit(&provider->discovery->refreshes, 1, memory_order_relaxed);
+    if (err == HK_OK)
+        publish(provider, finding);
+    else
+        hk_discovery_note_failure(provider, err);
 }
 
 static void run(void *arg) {

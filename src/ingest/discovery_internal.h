@@ -31,11 +31,10 @@ typedef hk_err (*hk_discovery_refresh)(
 
 /* A file of file_sd as last read. */
 struct hk_discovery_file {
-    struct hk_str path; /* in the finding's arena, or owned when there is none */
+    char *name; /* path; on the heap */
     struct hk_file_version version;
     struct hk_discovery_finding *finding; /* NULL: never read successfully */
-    bool listed;
-    char *name;
+    bool listed;                          /* matched by a pattern in this round */
 };
 
 struct hk_discovery_provider {
@@ -59,6 +58,9 @@ struct hk_discovery_provider {
     size_t file_count, file_capacity;
     int64_t reread_ns; /* when all files are read again */
 };
+
+/* Counts a failure and logs this thread's error text, if it is not the one logged last. */
+void hk_discovery_note_failure(struct hk_discovery_provider *provider, hk_err err);
 
 hk_err hk_discovery_refresh_files(
     struct hk_discovery_provider *provider, struct hk_discovery_finding **out);
@@ -107,5 +109,10 @@ hk_err hk_discovery_parse_json(
 hk_err hk_discovery_parse_yaml(
     struct hk_str text, struct hk_str meta_name, struct hk_str meta_value,
     struct hk_discovery_finding *out) HK_MUST_CHECK;
+
+/* Records of the configured type (SRV, MX, NS) in a DNS answer; each becomes a group. */
+hk_err hk_discovery_parse_dns(
+    const struct hk_scrape_dns_sd *config, struct hk_str name, const void *answer, size_t bytes,
+    struct hk_discovery_finding *finding, struct hk_discovery_draft *draft) HK_MUST_CHECK;
 
 #endif

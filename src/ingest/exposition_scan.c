@@ -123,7 +123,15 @@ hk_err hk_scan_value(struct hk_str text, double *out) {
     return HK_OK;
 }
 
-enum { EXCERPT_BYTES_MAX = 60 };
+const char *hk_scan_excerpt(struct hk_str text, char *out) {
+    size_t len = 0;
+    for (; len < text.len && len < HK_SCAN_EXCERPT_BYTES_MAX && text.ptr[len] != '\n'; len++) {
+        const char c = text.ptr[len];
+        out[len] = (c >= ' ' && c <= '~') ? c : '?';
+    }
+    out[len] = 0;
+    return out;
+}
 
 hk_err hk_scan_fail(struct hk_str input, const char *at, const char *what) {
     uint64_t line = 1;
@@ -138,11 +146,9 @@ hk_err hk_scan_fail(struct hk_str input, const char *at, const char *what) {
     if (at == end) {
         return hk_fail(HK_E_MALFORMED, "line %" PRIu64 ": %s, got the end of input", line, what);
     }
-    char excerpt[EXCERPT_BYTES_MAX + 1];
-    size_t len = 0;
-    for (; at < end && *at != '\n' && len < EXCERPT_BYTES_MAX; at++) {
-        excerpt[len++] = (*at >= ' ' && *at <= '~') ? *at : '?';
-    }
-    excerpt[len] = 0;
-    return hk_fail(HK_E_MALFORMED, "line %" PRIu64 ": %s, got \"%s\"", line, what, excerpt);
+    char excerpt[HK_SCAN_EXCERPT_BYTES_MAX + 1];
+    const struct hk_str rest = { at, (size_t)(end - at) };
+    return hk_fail(
+        HK_E_MALFORMED, "line %" PRIu64 ": %s, got \"%s\"", line, what,
+        hk_scan_excerpt(rest, excerpt));
 }

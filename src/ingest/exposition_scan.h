@@ -282,6 +282,12 @@ hk_err hk_scan_meta_turn(struct hk_batch_meta *meta, struct hk_str name, struct 
  */
 hk_err hk_scan_value(struct hk_str text, double *out) HK_MUST_CHECK;
 
+enum { HK_SCAN_EXCERPT_BYTES_MAX = 80 };
+
+/* The beginning of a line for a message: printable bytes up to a newline, others as '?'. `out` has
+ * HK_SCAN_EXCERPT_BYTES_MAX + 1 bytes; returns `out`. */
+const char *hk_scan_excerpt(struct hk_str text, char *out);
+
 /*
  * "line <n>: <what>, got \"<excerpt>\"" as this thread's error; `at` is a place in `input`.
  * Returns HK_E_MALFORMED. Costs a pass over the input.

@@ -6,12 +6,10 @@
 #include "ingest/influx.h"
 
 #include "ingest/exposition_scan.h"
+#include "ingest/reject.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-
-enum { EXCERPT_BYTES_MAX = 80 };
 
 /* What a byte can end or begin. */
 enum { COMMA = 1, EQUAL = 2, SPACE = 4, NEWLINE = 8, SLASH = 16, QUOTE = 32 };
@@ -251,23 +249,14 @@ static hk_err read_line(struct hk_influx *state, struct hk_batch *batch, struct 
 /* Notes why a line was refused. */
 static void
 reject(struct hk_influx *state, struct hk_batch *batch, struct hk_str text, const char *why) {
-    char excerpt[EXCERPT_BYTES_MAX + 1];
-    size_t len = 0;
-    for (; len < text.len && len < EXCERPT_BYTES_MAX && text.ptr[len] != '\n'; len++) {
-        const char c = text.ptr[len];
-        excerpt[len] = (c >= ' ' && c <= '~') ? c : '?';
-    }
-    excerpt[len] = 0;
-    if (batch->rejected++ == 0) {
-        (void)snprintf(
-            batch->reject_text, sizeof(batch->reject_text),
-            "line %" PRIu64 ": unable to parse '%s': %s", state->line, excerpt, why);
-    }
+    static const char format[] = "line %" PRIu64 ": unable to parse '%s': %s";
+    char excerpt[HK_SCAN_EXCERPT_BYTES_MAX + 1];
+    (void)hk_scan_excerpt(text, excerpt);
+    hk_batch_reject(batch, 1, format, state->line, excerpt, why);
     if (state->lines_bad++ == 0) state->line_first_bad = state->line;
     if (state->errors == NULL || state->lines_bad > HK_INFLUX_ERRORS_MAX) return;
-    hk_buf_printf(
-        state->errors, "%sline %" PRIu64 ": unable to parse '%s': %s",
-        state->errors->len > 0 ? "\n" : "", state->line, excerpt, why);
+    if (state->errors->len > 0) hk_buf_char(state->errors, '\n');
+    hk_buf_printf(state->errors, format, state->line, excerpt, why);
 }
 
 /* Moves to `next`, a place behind the current line, and counts lines (strings may hold some). */

@@ -395,7 +395,7 @@ static hk_err put_target_info(struct hk_otlp *otlp, struct hk_batch *batch) {
         (struct hk_otlp_point){ .key = "", .stamp_ms = otlp->newest_ms, .kind = HK_ENTRY_SET };
     struct hk_entry *entry = hk_otlp_entry(otlp, batch, 0);
     entry->value = 1;
-    batch->count++;
+    hk_otlp_commit(otlp, batch);
     return HK_OK;
 }
 
@@ -418,7 +418,6 @@ struct hk_entry *hk_otlp_entry(struct hk_otlp *otlp, struct hk_batch *batch, uin
         .start_ms = point->start_ms,
         .kind = point->kind,
     };
-    otlp->slot_used = true;
     return entry;
 }
 
@@ -551,8 +550,7 @@ take_number(struct hk_otlp *otlp, struct hk_batch *batch, struct hk_proto reader
     entry->payload = NULL;
     entry->payload_bytes = 0;
     entry->kind = delta ? HK_ENTRY_ADD : HK_ENTRY_SET;
-    batch->count++;
-    otlp->slot_used = true;
+    hk_otlp_commit(otlp, batch);
     hk_otlp_accept(otlp, batch, entry->stamp_ms);
     if (HK_UNLIKELY(number.exemplars && type != HK_OTLP_GAUGE)) {
         otlp->point = (struct hk_otlp_point){

@@ -67,8 +67,14 @@ hk_err hk_otlp_malformed(const struct hk_otlp *otlp, const uint8_t *at);
 void hk_otlp_accept(struct hk_otlp *otlp, struct hk_batch *batch, int64_t stamp_ms);
 
 /* Next free entry for the open metric with the point's key, stamps and kind; NULL = batch full.
- * The caller counts it with batch->count++. */
+ * It counts only after hk_otlp_commit. */
 struct hk_entry *hk_otlp_entry(struct hk_otlp *otlp, struct hk_batch *batch, uint64_t part);
+
+/* Counts the entry that was last asked for; its context stays as it is until the next turn. */
+static inline void hk_otlp_commit(struct hk_otlp *otlp, struct hk_batch *batch) {
+    batch->count++;
+    otlp->slot_used = true;
+}
 
 /* Opens a point that gives several entries: reads it into otlp->point, or refuses and counts it.
  * HK_E_MALFORMED without a text for broken protobuf. */

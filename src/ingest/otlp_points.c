@@ -212,7 +212,7 @@ static bool put_value(struct hk_otlp *otlp, struct hk_batch *batch, uint64_t par
     struct hk_entry *entry = hk_otlp_entry(otlp, batch, part);
     if (entry == NULL) return false;
     entry->value = otlp->point.stale ? hk_stale_value() : value;
-    batch->count++;
+    hk_otlp_commit(otlp, batch);
     return true;
 }
 
@@ -373,7 +373,7 @@ static hk_err put_exemplar(struct hk_otlp *otlp, struct hk_batch *batch, struct 
     entry->value = exemplar.value;
     entry->payload = payload.ptr;
     entry->payload_bytes = (uint32_t)payload.len;
-    batch->count++;
+    hk_otlp_commit(otlp, batch);
     otlp->counts.exemplars++;
     return HK_OK;
 }

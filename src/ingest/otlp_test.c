@@ -6,6 +6,7 @@
 #include "hk_test.h"
 #include "ingest/otlp.h"
 #include "model/exemplar.h"
+#include "model/histogram.h"
 
 /* What a body gives: one line per entry, then the metadata. */
 struct transcript {
@@ -26,6 +27,35 @@ static void note_exemplar(struct transcript *to, const struct hk_entry *entry) {
     CHECK_INT(hk_exemplar_decode(payload, &to->arena, &exemplar), HK_OK);
     hk_buf_text(&to->text, " # ");
     hk_labels_format(exemplar.labels, &to->text);
+}
+
+static void note_side(struct hk_buf *text, const struct hk_histogram_side *side, char sign) {
+    uint32_t bucket = 0;
+    int64_t index = 0;
+    for (uint32_t i = 0; i < side->span_count; i++) {
+        index += side->spans[i].offset;
+        hk_buf_printf(text, " %c%" PRId64 ":", sign, index);
+        for (uint32_t k = 0; k < side->spans[i].length; k++) {
+            if (k > 0) hk_buf_char(text, ',');
+            hk_buf_double(text, side->counts[bucket++]);
+        }
+        index += side->spans[i].length;
+    }
+}
+
+/* " schema 3 count 9 zero 1@1e-128 +2:1,2 -1:3": spans with the index of their first bucket. */
+static void note_histogram(struct transcript *to, const struct hk_entry *entry) {
+    struct hk_histogram histogram = { 0 };
+    const struct hk_str payload = { entry->payload, entry->payload_bytes };
+    CHECK_INT(hk_histogram_decode(payload, &to->arena, &histogram), HK_OK);
+    hk_buf_printf(&to->text, " schema %d count ", histogram.schema);
+    hk_buf_double(&to->text, histogram.count);
+    hk_buf_text(&to->text, " zero ");
+    hk_buf_double(&to->text, histogram.zero_count);
+    hk_buf_char(&to->text, '@');
+    hk_buf_double(&to->text, histogram.zero_threshold);
+    note_side(&to->text, &histogram.positive, '+');
+    note_side(&to->text, &histogram.negative, '-');
 }
 
 static void note(struct transcript *to, struct hk_otlp *otlp, const struct hk_entry *entry) {
@@ -50,6 +80,9 @@ static void note(struct transcript *to, struct hk_otlp *otlp, const struct hk_en
     hk_buf_printf(&to->text, " %" PRId64, entry->stamp_ms);
     if (entry->start_ms != 0) hk_buf_printf(&to->text, " since %" PRId64, entry->start_ms);
     if (entry->kind == HK_ENTRY_EXEMPLAR) note_exemplar(to, entry);
+    if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
+        note_histogram(to, entry);
+    }
     hk_buf_char(&to->text, '\n');
     to->entries++;
 }
@@ -249,6 +282,93 @@ TEST(histogram_forms) {
                "add h_count{host=\"a\", job=\"shop\"} 4 1700000060500\n"
                "add h_bucket{host=\"a\", job=\"shop\", le=\"+Inf\"} 4 1700000060500\n"
                "meta h histogram [] []\n");
+}
+
+static void put_buckets(uint32_t number, int64_t offset, const char *counts) {
+    o_begin(number);
+    hk_proto_put_zigzag(&o.buf, 1, offset);
+    hk_proto_put_str(&o.buf, 2, hk_str_from(counts)); /* packed varints, none of them 0 or "10" */
+    o_end();
+}
+
+static void put_exponential(int64_t scale, unsigned flags) {
+    o_begin(1);
+    o_attr(1, "host", "a");
+    hk_proto_put_fixed64(&o.buf, 2, O_START_NS);
+    hk_proto_put_fixed64(&o.buf, 3, O_TIME_NS);
+    hk_proto_put_fixed64(&o.buf, 4, 20);
+    hk_proto_put_double(&o.buf, 5, 12.5);
+    hk_proto_put_zigzag(&o.buf, 6, scale);
+    hk_proto_put_fixed64(&o.buf, 7, 2);
+    put_buckets(8, -3, "\x01\x02\x03\x04\x05");
+    put_buckets(9, 6, "\x03");
+    if (flags != 0) hk_proto_put_varint(&o.buf, 10, flags);
+    o_begin(11);
+    hk_proto_put_fixed64(&o.buf, 2, O_TIME_NS);
+    hk_proto_put_double(&o.buf, 3, 9);
+    o_end();
+    o_end();
+}
+
+static void put_exponential_metric(int64_t scale, unsigned flags, unsigned temporality) {
+    o_resource("shop", NULL);
+    o_metric("e", "", "s", 10);
+    put_exponential(scale, flags);
+    o_metric_end(temporality, false);
+    ends(2);
+}
+
+#define E_META     "meta e_seconds histogram [] [seconds]\n"
+#define E_EXEMPLAR "exemplar e_seconds{host=\"a\", job=\"shop\"} 9 1700000060500 # {}\n" E_META
+
+TEST(exponential_histograms) {
+    o_reset();
+    put_exponential_metric(3, 0, 2);
+    check_text("histogram e_seconds{host=\"a\", " TAIL " 12.5 1700000060500 since 1700000000000"
+               " schema 3 count 20 zero 2@1e-128 +-2:1,2,3,4,5 -7:3\n" E_EXEMPLAR);
+    put_exponential_metric(-4, 0, 1);
+    check_text("histogram-add e_seconds{host=\"a\", " TAIL " 12.5 1700000060500 since "
+               "1700000000000 schema -4 count 20 zero 2@1e-128 +-2:1,2,3,4,5 -7:3\n" E_EXEMPLAR);
+    /* Scale 10: OTLP buckets -3…1 are -1, -1, -1, 0, 0 of scale 8, that is 0 and 1 natively. */
+    put_exponential_metric(10, 0, 2);
+    check_text("histogram e_seconds{host=\"a\", " TAIL " 12.5 1700000060500 since 1700000000000"
+               " schema 8 count 20 zero 2@1e-128 +0:6,9 -2:3\n" E_EXEMPLAR);
+    put_exponential_metric(3, 1, 2);
+    check_text("histogram e_seconds{host=\"a\", " TAIL " stale 1700000060500 since 1700000000000"
+               " schema 0 count 0 zero 0@0\n" E_EXEMPLAR);
+    put_exponential_metric(-5, 0, 2);
+    check_refused(1, "otlp: metric \"e\": histogram: scale -5 is under -4");
+}
+
+TEST(exponential_gaps) {
+    o_reset();
+    o_resource("shop", NULL);
+    o_metric("e", "", "", 10);
+    o_begin(1);
+    hk_proto_put_fixed64(&o.buf, 3, O_TIME_NS);
+    hk_proto_put_fixed64(&o.buf, 4, 6);
+    hk_proto_put_double(&o.buf, 14, 0.25);
+    o_begin(8); /* empty at both ends; gaps of 2 and of 3; in two parts, one not packed */
+    hk_proto_put_str(&o.buf, 2, (struct hk_str){ "\0\1\0\0\2\0", 6 });
+    hk_proto_put_varint(&o.buf, 2, 0);
+    hk_proto_put_str(&o.buf, 2, (struct hk_str){ "\0\3\0", 3 });
+    o_end();
+    o_end();
+    o_metric_end(2, false);
+    ends(2);
+    check_text("histogram e{job=\"shop\"} 0 1700000060500 schema 0 count 6 zero 0@0.25"
+               " +2:1,0,0,2 +9:3\nmeta e histogram [] []\n");
+    o_resource("shop", NULL);
+    o_metric("e", "", "", 10);
+    o_begin(1);
+    hk_proto_put_fixed64(&o.buf, 3, O_TIME_NS);
+    put_buckets(8, INT32_MAX, "\x01");
+    o_end();
+    o_begin(1);
+    o_end();
+    o_metric_end(2, false);
+    ends(2);
+    check_refused(2, "otlp: metric \"e\": histogram: bucket offset out of range");
 }
 
 TEST(summary) {
@@ -516,10 +636,13 @@ static void put_everything(unsigned count) {
         char name[32];
         (void)snprintf(name, sizeof(name), "metric.%u", i);
         if (i % 10 == 0) o_resource(name, i % 20 == 0 ? "h" : NULL);
-        o_metric(name, "help", "s", i % 3 == 0 ? 5 : i % 3 == 1 ? 7 : 9);
+        static const uint32_t data[] = { 5, 7, 9, 10 };
+        o_metric(name, "help", "s", data[i % 4]);
         for (unsigned k = 0; k < 5; k++) {
-            if (i % 3 == 2) {
+            if (i % 4 == 2) {
                 put_histogram(k == 3);
+            } else if (i % 4 == 3) {
+                put_exponential(k, 0);
             } else {
                 o_number(i + k, "host", k + 1);
             }
@@ -580,7 +703,7 @@ TEST(metadata_once) {
 
 TEST(cut_anywhere) {
     o_reset();
-    put_everything(12);
+    put_everything(8);
     for (size_t len = 0; len < o.buf.len; len++) {
         char *cut =
             hk_mem_copy(o.buf.ptr, len); /* exact, so that a sanitizer sees each step over */
@@ -595,8 +718,8 @@ TEST(cut_anywhere) {
 
 PROPERTY(bent_bytes) {
     o_reset();
-    put_everything(12);
-    for (int i = 0; i < 5000; i++) {
+    put_everything(8);
+    for (int i = 0; i < 1500; i++) {
         char *bent = hk_mem_copy(o.buf.ptr, o.buf.len);
         for (int k = 0; k < 2; k++)
             bent[hk_test_random() % o.buf.len] = (char)hk_test_random();

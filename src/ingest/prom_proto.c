@@ -8,11 +8,11 @@
 #include "ingest/exposition_float.h"
 #include "ingest/openmetrics.h"
 #include "ingest/prom_proto_internal.h"
+#include "ingest/reject.h"
 #include "model/exemplar.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 enum {
     FAMILY_NAME = HK_PROTO_TAG(1, HK_PROTO_BYTES),
@@ -403,12 +403,8 @@ static hk_err put_native(struct metric *metric, const struct hk_prom_proto_histo
     err = hk_prom_proto_histogram_encode(histogram, gauge, batch->arena, &payload);
     if (err == HK_E_NOMEM) return err;
     if (err < 0) {
-        if (batch->rejected++ == 0) {
-            (void)snprintf(
-                batch->reject_text, sizeof(batch->reject_text), "metric \"%.*s\": %.100s",
-                (int)(metric->state->meta.metric.len < 100 ? metric->state->meta.metric.len : 100),
-                metric->state->meta.metric.ptr, hk_fail_text());
-        }
+        const struct hk_str name = hk_str_part(metric->state->meta.metric, 0, 100);
+        hk_batch_reject(batch, 1, "metric \"%.*s\": %s", HK_STR_ARG(name), hk_fail_text());
         return HK_OK;
     }
     struct hk_entry *entry = &batch->entries[batch->count++];

@@ -138,7 +138,7 @@ static int compare_lines(const void *a, const void *b) {
 /* All that the registry hands out, one sorted line per entry; the time series without labels
  * but job are left out unless `times`. Freed by the caller. */
 static char *shown(struct hk_push *push, bool times) {
-    char *lines[4096];
+    static char *lines[4096];
     size_t count = 0;
     struct hk_buf out, all;
     hk_arena_init(&arena, 1 << 22);
@@ -343,6 +343,7 @@ TEST(limits_refuse_with_a_text) {
     CHECK_INT(send(push, "/metrics/job/j", HK_PUSH_PUT, "a 2\nb 3\nc 4\n", 2), 0);
     CHECK_INT(send(push, "/metrics/job/j", HK_PUSH_POST, "d 1\n", 3), HK_E_LIMIT);
     CHECK_TEXT(hk_fail_text(), "more than 5 pushed series: delete groups or raise the limit");
+    CHECK_INT(send(push, "/metrics/job/j", HK_PUSH_PUT, "a 3\nb 4\nbad\n", 3), HK_E_MALFORMED);
     expect(push, false, "a{job=\"j\"} 2 @3;b{job=\"j\"} 3 @3;c{job=\"j\"} 4 @3;");
     hk_push_destroy(push);
     push = make(0, 0, 1000);

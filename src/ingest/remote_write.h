@@ -16,8 +16,9 @@
 #include "model/batch.h"
 
 enum {
-    HK_RW2_SYMBOLS_MAX = 1 << 18, /* of one request; more is malformed */
-    HK_RW2_TURN_FIELDS = 1024,    /* fields looked at in one turn while symbols are collected */
+    HK_RW_SERIES_BYTES_MAX = 4 << 20, /* one series of a request: HK_E_LIMIT beyond */
+    HK_RW2_SYMBOLS_MAX = 1 << 18,     /* of one request: HK_E_LIMIT beyond */
+    HK_RW2_TURN_SYMBOLS = 1024,       /* fields looked at in one turn while symbols are collected */
 };
 
 /*
@@ -63,7 +64,7 @@ struct hk_rw1 {
 /* Begins a 1.0 request. `base` stands for tenant and configuration epoch in the identity. */
 void hk_rw1_init(struct hk_rw1 *rw, struct hk_str body, struct hk_hash128 base);
 
-/* State: struct hk_rw1. */
+/* State: struct hk_rw1. parse may return HK_FULL without entries (a long turn was cut). */
 extern const struct hk_metric_parser hk_parser_remote_write_1;
 
 struct hk_rw2_symbol {

@@ -331,9 +331,10 @@ static hk_err judge(
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
     result->status = (int)status;
     if (transfer->over_limit) {
+        uint64_t limit = target->limits.body_bytes;
+        if (limit == 0) limit = HK_SCRAPE_BODY_BYTES_MAX;
         return hk_fail(
-            HK_E_LIMIT, "body size limit exceeded (%llu bytes)",
-            (unsigned long long)(target->limits.body_bytes > 0 ? target->limits.body_bytes : HK_SCRAPE_BODY_BYTES_MAX));
+            HK_E_LIMIT, "body size limit exceeded (%llu bytes)", (unsigned long long)limit);
     }
     if (transfer->out_of_memory) return hk_fail(HK_E_NOMEM, "no memory for the body");
     if (code == CURLE_OPERATION_TIMEDOUT) {

@@ -7,6 +7,7 @@
 #include "hk_test.h"
 #include "ingest/scrape_server_test.h"
 #include "os/clock.h"
+#include "os/file.h"
 #include "os/thread.h"
 
 enum { KEPT_MAX = 4096 };
@@ -541,6 +542,57 @@ TEST(many_fast_targets) {
     hk_arena_deinit(&arena);
     stop(scrape);
     server_stop(server);
+}
+
+static bool has_env(const struct kept *kept) {
+    return kept->err == HK_OK && strcmp(kept->instance, "from-file") == 0;
+}
+
+static void write_targets(const char *path, const char *text) {
+    char next[96];
+    (void)snprintf(next, sizeof(next), "%s.next", path);
+    int fd = hk_file_open(next, HK_FILE_WRITE | HK_FILE_CREATE | HK_FILE_TRUNCATE);
+    CHECK(fd >= 0);
+    CHECK_INT(hk_file_write(fd, text, strlen(text), 0), 0);
+    hk_file_close(fd);
+    CHECK_INT(hk_file_rename(next, path), 0);
+}
+
+/* Goal: targets of a file are scraped, and gone when the file says so; a reload keeps them. */
+TEST(file_sd) {
+    struct server *server = server_start();
+    address = server_address(server);
+    struct hk_scrape *scrape = start(0);
+    char folder[] = "/tmp/hark-test-XXXXXX";
+    char path[64];
+    char text[256];
+    CHECK(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof(path), "%s/targets.json", folder);
+    (void)snprintf(
+        text, sizeof(text), "[{\"targets\":[\"%.*s\"],\"labels\":{\"instance\":\"from-file\"}}]",
+        HK_STR_ARG(address));
+    write_targets(path, text);
+    const struct hk_str pattern = hk_str_from(path);
+    const struct hk_scrape_file_sd files = { .patterns = { &pattern, 1 } };
+    struct hk_scrape_job_config job = job_of("/metrics");
+    job.statics.count = 0;
+    job.files.items = &files;
+    job.files.count = 1;
+    CHECK_INT(hk_scrape_apply(scrape, &job, 1), HK_OK);
+    int at = find_result(0, has_env);
+    CHECK(at >= 0);
+    job.honor_labels = true; /* another configuration, the same provider */
+    CHECK_INT(hk_scrape_apply(scrape, &job, 1), HK_OK);
+    at = find_result(sink.count, has_env);
+    CHECK(at >= 0);
+    for (int i = 0; i < at; i++)
+        CHECK(!sink.kept[i].gone);
+    write_targets(path, "[]");
+    CHECK(find_result(0, is_gone) >= 0);
+    stop(scrape);
+    server_stop(server);
+    (void)hk_file_remove(path);
+    CHECK_INT(rmdir(folder), 0);
 }
 
 HK_TEST_MAIN()

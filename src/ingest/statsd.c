@@ -2,13 +2,10 @@
 #include "ingest/statsd.h"
 
 #include "ingest/exposition_scan.h"
+#include "ingest/reject.h"
 #include "ingest/statsd_agg.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-
-enum { EXCERPT_BYTES_MAX = 80 };
 
 void hk_statsd_init(
     struct hk_statsd *state, struct hk_str input, const struct hk_context *context,
@@ -130,18 +127,10 @@ static const char *read_line(struct hk_str text, struct line *line) {
 }
 
 static void reject(struct hk_batch *batch, struct hk_str text, uint32_t points, const char *why) {
-    if (batch->rejected == 0) {
-        char excerpt[EXCERPT_BYTES_MAX + 1];
-        size_t len = 0;
-        for (; len < text.len && len < EXCERPT_BYTES_MAX; len++) {
-            const char c = text.ptr[len];
-            excerpt[len] = (c >= ' ' && c <= '~') ? c : '?';
-        }
-        excerpt[len] = 0;
-        (void)snprintf(
-            batch->reject_text, sizeof(batch->reject_text), "statsd: %s, got \"%s\"", why, excerpt);
-    }
-    batch->rejected += points;
+    char excerpt[HK_SCAN_EXCERPT_BYTES_MAX + 1];
+    excerpt[0] = 0;
+    if (batch->rejected == 0) (void)hk_scan_excerpt(text, excerpt);
+    hk_batch_reject(batch, points, "statsd: %s, got \"%s\"", why, excerpt);
 }
 
 /* `name` or `name|#tags` in one piece. */

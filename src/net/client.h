@@ -19,7 +19,9 @@ struct hk_client_options {
     uint32_t queue_max; /* requests waiting for the connection, default 64 */
 };
 
-/* Outcome of one request: status is 0 when no answer came (`err` says why). */
+/* Outcome of one request: status is 0 when no answer came (`err` says why, and hk_fail_text()
+ * during the call). A request of which something was written is never repeated here; written_ns is
+ * 0 while its last byte has not been handed over. */
 struct hk_client_result {
     hk_err err;
     int status;
@@ -32,7 +34,7 @@ hk_err hk_client_create(
     struct hk_loop *loop, const struct hk_client_options *options,
     struct hk_client **out) HK_MUST_CHECK;
 
-/* Waiting requests end with HK_E_CANCELED. */
+/* Waiting requests end with HK_E_CANCELED. Not from inside of `done`. NULL is fine. */
 void hk_client_destroy(struct hk_client *client);
 
 /* Connected and idle, so that the next request is written at once? */

@@ -32,9 +32,10 @@ struct hk_http_request {
     uint64_t wire_bytes; /* of the body as received */
     bool grpc;           /* content-type application/grpc* over HTTP/2 */
     bool tls;
-    struct hk_str peer;          /* "127.0.0.1:4711" */
+    struct hk_str peer;          /* "127.0.0.1:4711", or "unix" */
     struct hk_str peer_identity; /* subject of the verified client certificate, or empty */
-    int64_t readable_ns;         /* monotonic: when the socket was found readable */
+    int64_t readable_ns;         /* monotonic: when the socket was found readable with the last
+                                  * bytes of the request */
 };
 
 /* Value of a header (lower-case name), empty when missing; the first one if repeated. */
@@ -96,7 +97,8 @@ void hk_http_drain(struct hk_http_server *server);
 /* Requests not answered yet. */
 uint32_t hk_http_open_exchanges(const struct hk_http_server *server);
 
-/* Closes all. Open exchanges must have been answered or are cancelled. */
+/* Closes all. Open exchanges are told `gone`; what is not answered then is canceled and must not be
+ * used after. Not from inside of a callback of this server. NULL is fine. */
 void hk_http_close(struct hk_http_server *server);
 
 /* The request of an exchange. */
@@ -111,16 +113,21 @@ void *hk_http_get_user(const struct hk_http_exchange *exchange);
 
 /*
  * Optional: `gone` is called on the loop once if the client goes away before the answer is
- * finished. The exchange stays valid and must still be answered (the answer is then dropped).
+ * finished, never from inside of one of the functions here but hk_http_close. The exchange stays
+ * valid and must still be answered, in `gone` or later: the answer is dropped, or written to a
+ * client that has only ended its sending half.
  */
 void hk_http_on_gone(struct hk_http_exchange *exchange, void (*gone)(struct hk_http_exchange *));
 
-/* Adds a header to the coming answer; strings are copied. */
+/* Adds a header to the coming answer (at most 32); strings are copied. A name or value that is not
+ * fit for a header (RFC 9110 §5.5) is left out. */
 void hk_http_add_header(struct hk_http_exchange *exchange, struct hk_str name, struct hk_str value);
 
 /*
- * Answers: status, content type (may be empty), body (copied). Compresses with gzip or zstd when
- * the client accepts it and the body is over 1 KiB. Ends the exchange: it must not be used after.
+ * Answers: status, content type (may be empty), body (copied). Compresses texts and JSON of over
+ * 1 KiB with zstd (up to 4 MiB) or gzip (up to 1 MiB) when the client accepts it and no
+ * content-encoding was added; larger ones would hold up the loop. Ends the exchange: it must not be
+ * used after.
  */
 void hk_http_respond(
     struct hk_http_exchange *exchange, int status, struct hk_str content_type, struct hk_str body);

@@ -12,6 +12,7 @@ enum {
     BODY_STEP_BYTES = 1 << 20, /* a declared length is not believed further than this ahead */
     BODY_READS_MAX = 4,
     BLANK_LINES_MAX = 4,
+    TURN_REQUESTS_MAX = 32, /* pipelined requests until other connections have their turn */
     BIG_ANSWER_BYTES = 16384,
 };
 
@@ -138,6 +139,7 @@ static void begin_request(struct hk_conn *conn, const char *data, size_t len, bo
         hk_exchange_refuse(exchange, status, text);
         return;
     }
+    conn->turn_requests++;
     exchange->since_ns = conn->since_ns = hk_loop_now_ns(conn->server->loop);
     if (!has_body) {
         end_request(conn);
@@ -181,7 +183,8 @@ static size_t input(struct hk_conn *conn, const char *data, size_t len) {
         switch (conn->h1.state) {
         case HK_H1_HEAD:
             conn->paused = hk_conn_pending(conn) > HK_HTTP_OUT_PAUSE;
-            if (conn->paused) return at;
+            conn->yields = conn->turn_requests >= TURN_REQUESTS_MAX;
+            if (conn->paused || conn->yields) return at;
             took = head_input(conn, data + at, len - at);
             break;
         case HK_H1_BODY_LENGTH:
@@ -201,6 +204,7 @@ static size_t input(struct hk_conn *conn, const char *data, size_t len) {
 }
 
 void hk_h1_go_on(struct hk_conn *conn) {
+    conn->yields = false;
     if (conn->in.len == 0) return;
     size_t took = input(conn, conn->in.ptr, conn->in.len);
     conn->in.len -= took;
@@ -254,7 +258,8 @@ static void end_of_stream(struct hk_conn *conn) {
 
 void hk_h1_read(struct hk_conn *conn) {
     for (int i = 0; i < BODY_READS_MAX && !conn->dead && !conn->closing; i++) {
-        size_t wanted = HEAD_READ_BYTES;
+        bool chunked = conn->h1.state == HK_H1_BODY_CHUNKED;
+        size_t wanted = chunked ? HK_HTTP_SCRATCH_BYTES : HEAD_READ_BYTES;
         int64_t got = 0;
         if (conn->h1.state == HK_H1_BODY_LENGTH && conn->in.len == 0) {
             got = read_body(conn, &wanted);
@@ -265,7 +270,7 @@ void hk_h1_read(struct hk_conn *conn) {
         if (got == 0) end_of_stream(conn);
         if (got < 0 && got != -EAGAIN) conn->dead = true;
         if (got < (int64_t)wanted) return; /* drained */
-        if (conn->in.len >= HK_HTTP_PIPELINE_MAX) return;
+        if (conn->in.len >= HK_HTTP_PIPELINE_MAX || conn->yields) return;
     }
 }
 
@@ -390,12 +395,17 @@ void hk_h1_answer(struct hk_http_exchange *exchange, const struct hk_http_answer
 size_t hk_h1_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes) {
     struct hk_conn *conn = exchange->conn;
     if (exchange->head_only || conn->dead) return 0;
+    if (!hk_server_has_room(conn)) {
+        hk_conn_settle(conn);
+        return 0;
+    }
     struct hk_buf *out = hk_conn_out(conn);
     if (!exchange->http10) hk_buf_printf(out, "%zx\r\n", bytes.len);
     hk_buf_str(out, bytes);
     if (!exchange->http10) hk_buf_bytes(out, "\r\n", 2);
     hk_conn_settle(conn);
-    return exchange->conn == NULL ? 0 : hk_conn_pending(conn);
+    if (exchange->conn == NULL) return 0;
+    return hk_conn_pending(conn);
 }
 
 void hk_h1_stream_end(struct hk_http_exchange *exchange) {

@@ -12,6 +12,7 @@
 #include "net/http2_internal.h"
 
 #include "base/mem.h"
+#include "os/clock.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,7 @@ enum {
     CONN_WINDOW = 32 << 20,
     OUT_STEP_BYTES = 262144, /* frames are made while less than this waits */
     READS_MAX = 4,
+    TURN_NS_MAX = 200000, /* until other connections have their turn */
     CREDIT_MAX = 1000,
     CREDIT_PER_SECOND = 100,
     CREDIT_PER_REQUEST = 4,
@@ -382,7 +384,9 @@ void hk_h2_input(struct hk_conn *conn, const char *data, size_t len) {
 
 void hk_h2_read(struct hk_conn *conn) {
     char *scratch = conn->server->scratch;
-    for (int i = 0; i < READS_MAX && !conn->dead; i++) {
+    int64_t begin_ns = hk_clock_monotonic_ns();
+    for (int i = 0; i < READS_MAX && !conn->dead && !conn->closing; i++) {
+        if (i > 0 && hk_clock_monotonic_ns() - begin_ns > TURN_NS_MAX) return;
         int64_t got = hk_conn_recv(conn, scratch, HK_HTTP_SCRATCH_BYTES);
         if (got > 0) hk_h2_input(conn, scratch, (size_t)got);
         if (got == 0) conn->eof = true;

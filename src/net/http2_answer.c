@@ -124,6 +124,10 @@ void hk_h2_answer(struct hk_http_exchange *exchange, const struct hk_http_answer
 size_t hk_h2_stream_write(struct hk_http_exchange *exchange, struct hk_str bytes) {
     struct hk_conn *conn = exchange->conn;
     if (exchange->head_only || conn->dead) return 0;
+    if (!hk_server_has_room(conn)) {
+        hk_conn_settle(conn);
+        return 0;
+    }
     bool resume = exchange->answer.len == exchange->answer_at;
     hk_buf_str(&exchange->answer, bytes);
     if (exchange->answer.err < 0) conn->dead = true;

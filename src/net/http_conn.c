@@ -30,7 +30,7 @@ static struct hk_conn *conn_of_timer(struct hk_timer *timer) {
 
 int64_t hk_conn_recv(struct hk_conn *conn, void *to, size_t bytes) {
     int64_t got = conn->tls != NULL ? hk_tls_recv(conn->tls, to, bytes)
-                                    : hk_socket_read(conn->io.fd, to, bytes);
+                                    : hk_socket_recv(conn->io.fd, to, bytes);
     if (got > 0) hk_stat_add(&conn->server->stats.bytes_in, (uint64_t)got);
     return got;
 }
@@ -69,7 +69,7 @@ void hk_conn_flush(struct hk_conn *conn) {
         int first = parts[0].iov_len == 0;
         int count = 2 - first - (parts[1].iov_len == 0);
         int64_t done = conn->tls != NULL ? hk_tls_send(conn->tls, parts + first, count)
-                                         : hk_socket_write(conn->io.fd, parts + first, count);
+                                         : hk_socket_send(conn->io.fd, parts + first, count);
         if (done == -EAGAIN) {
             if (conn->write_since_ns == 0)
                 conn->write_since_ns = hk_loop_now_ns(conn->server->loop);
@@ -185,6 +185,7 @@ static void conn_read(struct hk_conn *conn) {
 static void conn_ready(struct hk_io *io, unsigned events) {
     struct hk_conn *conn = conn_of_io(io);
     conn->busy = true;
+    conn->turn_requests = 0;
     if ((events & HK_IO_WRITE) != 0) {
         hk_conn_flush(conn);
         if (!conn->dead && !conn->closing && conn->protocol == HK_CONN_HTTP1) hk_h1_go_on(conn);
@@ -198,6 +199,7 @@ static void conn_ready(struct hk_io *io, unsigned events) {
 
 void hk_conn_resume(struct hk_conn *conn) {
     conn->busy = true;
+    conn->turn_requests = 0;
     if (!conn->dead && !conn->closing && conn->protocol == HK_CONN_HTTP1) hk_h1_go_on(conn);
     conn->busy = false;
     hk_conn_settle(conn);
@@ -216,7 +218,9 @@ static int64_t deadline_of(const struct hk_conn *conn) {
 }
 
 static void arm(struct hk_conn *conn) {
-    int64_t deadline_ns = conn->reread ? 0 : deadline_of(conn);
+    /* In the next round, after the others. */
+    bool soon = conn->reread || conn->yields;
+    int64_t deadline_ns = soon ? hk_loop_now_ns(conn->server->loop) + 1 : deadline_of(conn);
     if (deadline_ns == INT64_MAX) return;
     if (conn->timer.heap_at != 0 && conn->timer.at_ns <= deadline_ns) return;
     if (hk_loop_arm(conn->server->loop, &conn->timer, deadline_ns) < 0) conn->dead = true;
@@ -237,9 +241,10 @@ static void conn_timer(struct hk_timer *timer) {
     struct hk_conn *conn = conn_of_timer(timer);
     bool streams = conn->protocol == HK_CONN_HTTP2 && !conn->lingering;
     conn->busy = true;
-    if (conn->reread && !conn->dead) {
-        conn->reread = false;
-        conn_read(conn);
+    conn->turn_requests = 0;
+    if ((conn->reread || conn->yields) && !conn->dead) {
+        if (conn->yields) hk_h1_go_on(conn);
+        if (conn->reread && !conn->dead) conn_read(conn);
     } else if (hk_loop_now_ns(conn->server->loop) >= deadline_of(conn))
         expire(conn);
     else if (streams)
@@ -290,6 +295,7 @@ void hk_conn_destroy(struct hk_conn *conn) {
     conn->dead = conn->busy = true; /* (3) answers given by `gone` do not come back here */
     hk_h1_detach(conn);
     hk_h2_detach(conn);
+    if (conn->tls != NULL) hk_tls_shutdown(conn->tls);
     hk_tls_conn_destroy(conn->tls);
     hk_socket_close(conn->io.fd);
     hk_mem_free(conn->identity_text);
@@ -320,7 +326,7 @@ static void begin_linger(struct hk_conn *conn) {
 
 static void watch(struct hk_conn *conn) {
     unsigned want = 0;
-    bool waits = conn->paused || conn->h1.state == HK_H1_HANDED;
+    bool waits = conn->paused || conn->yields || conn->h1.state == HK_H1_HANDED;
     bool full = waits && conn->in.len >= HK_HTTP_PIPELINE_MAX;
     if (!conn->eof && !full && (conn->lingering || !conn->closing)) want |= HK_IO_READ;
     if (hk_conn_pending(conn) > 0) want |= HK_IO_WRITE;
@@ -367,7 +373,8 @@ static void pump(struct hk_conn *conn) {
 /* All output is written: is this the end? */
 static void end_if_over(struct hk_conn *conn) {
     bool http2 = conn->protocol == HK_CONN_HTTP2;
-    if (conn->eof && (http2 || conn->h1.exchange == NULL)) conn->dead = true;
+    bool more = !http2 && (conn->h1.exchange != NULL || conn->paused || conn->yields);
+    if (conn->eof && !more) conn->dead = true;
     if (http2 && !conn->dead && hk_h2_is_over(conn)) conn->closing = true;
     if (conn->closing && !conn->lingering && !conn->dead) begin_linger(conn);
     if (conn->server->draining && !conn->begun && !conn->lingering) conn->dead = true;

@@ -2,7 +2,13 @@
 #include "base/mem.h"
 #include "net/http_internal.h"
 
-enum { COMPRESS_BYTES_MIN = 1024, ARENA_EXTRA = 1 << 20 };
+enum {
+    COMPRESS_BYTES_MIN = 1024,
+    /* Above these the loop would stand still for longer than the network saves. */
+    GZIP_BYTES_MAX = 1 << 20,
+    ZSTD_BYTES_MAX = 4 << 20,
+    ARENA_EXTRA = 1 << 20,
+};
 
 struct hk_http_exchange *hk_exchange_create(struct hk_conn *conn) {
     struct hk_http_server *server = conn->server;
@@ -28,8 +34,9 @@ struct hk_http_exchange *hk_exchange_create(struct hk_conn *conn) {
         .query = HK_STR(""),
         .authority = HK_STR(""),
         .body = HK_STR(""),
-        .peer = conn->peer,
-        .peer_identity = conn->identity,
+
+        .peer = hk_arena_str(&exchange->arena, conn->peer),
+        .peer_identity = hk_arena_str(&exchange->arena, conn->identity),
         .tls = conn->tls != NULL,
     };
     return exchange;
@@ -103,8 +110,6 @@ void hk_exchange_tell_gone(struct hk_http_exchange *exchange) {
 
 void hk_exchange_detach(struct hk_http_exchange *exchange) {
     exchange->conn = NULL;
-    exchange->request.peer_identity = HK_STR("");
-    exchange->request.peer = HK_STR("");
     if (!exchange->handed) {
         hk_exchange_release(exchange);
         return;
@@ -367,7 +372,10 @@ static bool compressible(struct hk_str type) {
 static void compress_answer(
     struct hk_http_exchange *exchange, struct hk_http_answer *answer, struct hk_buf *small) {
     if (exchange->accept == HK_CODING_IDENTITY || answer->body.len < COMPRESS_BYTES_MIN) return;
-    if (!compressible(answer->type) || was_added(exchange, HK_STR("content-encoding"))) return;
+    size_t bytes_max = exchange->accept == HK_CODING_ZSTD ? ZSTD_BYTES_MAX : GZIP_BYTES_MAX;
+    if (answer->body.len > bytes_max || !compressible(answer->type) ||
+        was_added(exchange, HK_STR("content-encoding")))
+        return;
     hk_err err = hk_codec_encode(&exchange->server->codec, exchange->accept, answer->body, small);
     if (err < 0 || small->len >= answer->body.len) return;
     answer->coding = exchange->accept;

@@ -47,12 +47,14 @@ struct hk_conn {
     struct hk_tls_conn *tls; /* NULL: plain */
     enum hk_conn_protocol protocol;
     unsigned watched;
-    bool busy, dead;   /* (3) */
-    bool eof;          /* the peer sends no more */
-    bool closing;      /* close when the output is written */
-    bool lingering;    /* our end is shut; reading what still comes, to avoid a reset */
-    bool begun;        /* part of a request has arrived */
-    bool goaway;       /* HTTP/2: sent */
+    bool busy, dead; /* (3) */
+    bool eof;        /* the peer sends no more */
+    bool closing;    /* close when the output is written */
+    bool lingering;  /* our end is shut; reading what still comes, to avoid a reset */
+    bool begun;      /* part of a request has arrived */
+    bool goaway;     /* HTTP/2: sent */
+    bool yields;     /* HTTP/1: requests in `in` wait for the next round */
+    unsigned turn_requests;
     bool reread;       /* TLS holds input; the timer reads it */
     bool paused;       /* too much output waits to begin the next request */
     struct hk_buf in;  /* read and not parsed yet */
@@ -147,6 +149,10 @@ struct hk_str hk_server_date(struct hk_http_server *server);
 
 /* Makes `server->memory` count `now` bytes where it counted `*slot`. */
 void hk_server_account(struct hk_http_server *server, size_t *slot, size_t now);
+
+/* A stream that is written faster than it is read has filled the server's memory: false, and the
+ * connection is given up. */
+bool hk_server_has_room(struct hk_conn *conn);
 
 /* http_conn.c */
 

@@ -35,6 +35,14 @@ void hk_server_account(struct hk_http_server *server, size_t *slot, size_t now) 
     *slot = now;
 }
 
+bool hk_server_has_room(struct hk_conn *conn) {
+    struct hk_http_server *server = conn->server;
+    if (server->memory <= server->options.limits.memory_max) return true;
+    hk_stat_add(&server->stats.too_large, 1);
+    conn->dead = true;
+    return false;
+}
+
 struct hk_str hk_server_date(struct hk_http_server *server) {
     static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";

@@ -38,7 +38,9 @@ static SSL_CTX *new_context(const SSL_METHOD *method) {
     SSL_CTX *context = SSL_CTX_new(method);
     if (context == NULL) return NULL;
     (void)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    (void)SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    /* Many peers end without close_notify; where it matters HTTP says how long a message is. */
+    (void)SSL_CTX_set_options(
+        context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(
         context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                      SSL_MODE_RELEASE_BUFFERS);
@@ -71,7 +73,6 @@ static hk_err load_server(const struct hk_tls *tls, SSL_CTX *context) {
         return fail_file("key file", tls->key_file);
     if (SSL_CTX_check_private_key(context) != 1)
         return fail_file("the key does not belong to the certificate:", tls->key_file);
-    (void)SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_session_id_context(context, (const unsigned char *)"hark", 4);
     (void)SSL_CTX_set_num_tickets(context, 1);

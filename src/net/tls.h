@@ -14,9 +14,12 @@ struct hk_tls_options {
 
 /* Loads the files. HK_E_INVALID with file and reason. */
 hk_err hk_tls_create(const struct hk_tls_options *options, struct hk_tls **out) HK_MUST_CHECK;
+
+/* After the servers that use it are closed. NULL is fine. */
 void hk_tls_destroy(struct hk_tls *tls);
 
-/* Any thread: loads the files again; on failure the old certificates stay. */
+/* Any thread: loads the files again; on failure the old certificates stay. Blocks on the disk, so
+ * better not the loop's thread. */
 hk_err hk_tls_reload(struct hk_tls *tls) HK_MUST_CHECK;
 
 #endif

@@ -56,7 +56,7 @@ int64_t hk_fd_read(int fd, void *to, size_t bytes);
 int64_t hk_fd_write(int fd, const void *from, size_t bytes);
 
 /* Writes to a socket without raising SIGPIPE. */
-int64_t hk_socket_write(int fd, const void *from, size_t bytes);
+int64_t hk_fd_send(int fd, const void *from, size_t bytes);
 
 /* poll(2); a negative timeout waits for ever. -EINTR is returned as 0. */
 int hk_fd_poll(struct pollfd *fds, unsigned count, int timeout_ms);

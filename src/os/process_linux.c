@@ -177,7 +177,7 @@ int64_t hk_fd_write(int fd, const void *from, size_t bytes) {
     return count < 0 ? -errno : count;
 }
 
-int64_t hk_socket_write(int fd, const void *from, size_t bytes) {
+int64_t hk_fd_send(int fd, const void *from, size_t bytes) {
     ssize_t count = 0;
     do
         count = send(fd, from, bytes, MSG_NOSIGNAL);

@@ -172,7 +172,7 @@ int hk_socket_local(int fd, struct hk_sockaddr *out) {
     return getsockname(fd, (struct sockaddr *)&out->addr, &out->len) < 0 ? -errno : 0;
 }
 
-int64_t hk_socket_read(int fd, void *to, size_t bytes) {
+int64_t hk_socket_recv(int fd, void *to, size_t bytes) {
     ssize_t got = 0;
     do {
         got = recv(fd, to, bytes, 0);
@@ -180,7 +180,7 @@ int64_t hk_socket_read(int fd, void *to, size_t bytes) {
     return got < 0 ? -errno : got;
 }
 
-int64_t hk_socket_write(int fd, const struct iovec *parts, int count) {
+int64_t hk_socket_send(int fd, const struct iovec *parts, int count) {
     struct msghdr message = { .msg_iovlen = (size_t)count };
     memcpy(&message.msg_iov, &parts, sizeof(parts)); /* the field is not const, the call is */
     ssize_t done = 0;

@@ -458,7 +458,13 @@ hk_ev_aggregate_values(struct eval *eval, const struct hk_promql_node *node, str
     const struct table *in = &eval->tables[node->children[0]->id];
     struct counting counting = { .eval = eval, .label = label, .steps = out->frame.count };
     if (label.len == 0 || !hk_utf8_valid(label)) {
-        return hk_fail(HK_E_EXECUTION, "invalid label name \"%.*s\"", HK_STR_ARG(label));
+        struct hk_buf name;
+        hk_buf_init(&name, 900);
+        hk_quote(label, &name);
+        hk_err bad =
+            hk_fail(HK_E_EXECUTION, "invalid label name %.*s", HK_STR_ARG(hk_buf_get(&name)));
+        hk_buf_deinit(&name);
+        return bad;
     }
     HK_TRY(hk_ev_grouping(eval, node, label, &counting.grouping));
     struct hk_buf text;

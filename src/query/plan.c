@@ -142,9 +142,10 @@ hk_err hk_ev_plan(struct eval *eval, struct frame root) {
         struct plan *plan = &eval->plans[i];
         struct frame outer = root;
         if (node->parent != NULL) {
-            outer = eval->plans[node->parent->id].frame;
+            const struct frame *above = &eval->plans[node->parent->id].frame;
+            outer = *above;
             if (node->parent->kind == HK_PROMQL_SUBQUERY)
-                HK_TRY(subquery_frame(eval, node->parent, &outer, &outer));
+                HK_TRY(subquery_frame(eval, node->parent, above, &outer));
         }
         plan->frame = outer;
         bool literal = node->kind == HK_PROMQL_NUMBER || node->kind == HK_PROMQL_TEXT;

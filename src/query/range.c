@@ -316,7 +316,7 @@ hk_err hk_ev_range_call(
         .function = hk_ev_range_function(id),
         .frame = frame,
         .sink = sink,
-        .keep_name = id == HK_PROMQL_FN_last_over_time,
+        .keep_name = id == HK_PROMQL_FN_last_over_time || id == HK_PROMQL_FN_absent_over_time,
         .is_counter = is_counter_function(id),
         .check_counter_name = id == HK_PROMQL_FN_rate || id == HK_PROMQL_FN_increase,
     };

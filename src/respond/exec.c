@@ -60,7 +60,7 @@ int hk_exec_fd(const struct hk_exec_helper *helper) {
 
 static hk_err flush(struct hk_exec_helper *helper) {
     while (helper->fd >= 0 && helper->out_at < helper->out.len) {
-        int64_t wrote = hk_socket_write(
+        int64_t wrote = hk_fd_send(
             helper->fd, helper->out.ptr + helper->out_at, helper->out.len - helper->out_at);
         if (wrote == -EAGAIN) return HK_OK;
         if (wrote < 0) {

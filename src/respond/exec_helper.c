@@ -95,7 +95,7 @@ static void report(
 
 static void flush(struct helper *helper) {
     while (helper->fd >= 0 && helper->out_at < helper->out.len) {
-        int64_t wrote = hk_socket_write(
+        int64_t wrote = hk_fd_send(
             helper->fd, helper->out.ptr + helper->out_at, helper->out.len - helper->out_at);
         if (wrote == -EAGAIN) return;
         if (wrote < 0) {

@@ -61,6 +61,7 @@ enum message_kind {
 /* One block of memory: the strings point behind the struct. */
 struct message {
     _Atomic(struct message *) next;
+    struct message *later; /* the outbox's list of what waits for the commit */
     size_t bytes;
     enum message_kind kind;
     uint32_t integration; /* index */
@@ -136,7 +137,7 @@ hk_err hk_database_commit(struct database *database) HK_MUST_CHECK;
 
 hk_err hk_database_add(
     struct database *database, const struct message *message, const struct integration *integration,
-    int64_t *out_rowid) HK_MUST_CHECK;
+    int64_t created_ms, int64_t *out_rowid) HK_MUST_CHECK;
 hk_err hk_database_remove(struct database *database, int64_t rowid) HK_MUST_CHECK;
 hk_err hk_database_finish(
     struct database *database, int64_t rowid, enum row_state state, int attempts, int status,
@@ -150,8 +151,8 @@ hk_err hk_database_set_sent(
     uint32_t repeat_count, const struct told *told, uint32_t told_count) HK_MUST_CHECK;
 hk_err hk_database_forget(struct database *database, struct hk_str group_key) HK_MUST_CHECK;
 
-/* Forgets old lines of `sent` and all but the newest finished rows. */
-hk_err hk_database_trim(struct database *database, int64_t now_ms) HK_MUST_CHECK;
+/* Forgets all but the newest finished rows. */
+hk_err hk_database_trim(struct database *database) HK_MUST_CHECK;
 
 /* Calls `visit` for each row, oldest first; strings are borrowed during the call. */
 hk_err hk_database_rows(
@@ -171,6 +172,7 @@ struct sent_line {
     int64_t sent_ms;
     uint32_t repeat_count, told_count;
     const struct told *told;
+    _Atomic bool claimed; /* its group lives */
 };
 
 const struct sent_line *hk_respond_sent(
@@ -307,15 +309,16 @@ struct hk_respond {
     struct hk_deadlines due;
     struct message *after; /* messages that go on after the commit */
     struct message **after_last;
-    int64_t trim_ms;
-    _Atomic uint64_t stat[24]; /* enum stat */
+    int64_t trim_ms, start_ms;
+    bool claims_checked, untrimmed;
+    _Atomic uint64_t stat[24]; /* enum counter */
     /* Under the lock. */
     struct hk_mutex lock;
     struct history *history; /* ring */
     uint32_t history_next, history_count;
 };
 
-enum stat {
+enum counter {
     STAT_QUEUED,
     STAT_REFUSED,
     STAT_WRITTEN,
@@ -337,11 +340,11 @@ enum stat {
     STAT_COMMIT_NS,
 };
 
-static inline void stat_add(struct hk_respond *respond, enum stat stat, uint64_t count) {
+static inline void stat_add(struct hk_respond *respond, enum counter stat, uint64_t count) {
     atomic_fetch_add_explicit(&respond->stat[stat], count, memory_order_relaxed);
 }
 
-static inline void stat_set(struct hk_respond *respond, enum stat stat, uint64_t value) {
+static inline void stat_set(struct hk_respond *respond, enum counter stat, uint64_t value) {
     atomic_store_explicit(&respond->stat[stat], value, memory_order_relaxed);
 }
 

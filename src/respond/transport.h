@@ -36,7 +36,8 @@ struct hk_transport {
     /*
      * Writes the request now if the connection is warm, else queues it. `body` and headers (pairs
      * name, value) are borrowed during the call. `done` is called exactly once after HK_OK, later
-     * or within the call; never after an error. HK_E_BUSY: the queue is full or the peer is down.
+     * (never within the call); never after an error. HK_E_BUSY: the queue is full or the peer is
+     * down.
      */
     hk_err (*post)(
         void *self, void *endpoint, struct hk_str content_type, struct hk_str body,

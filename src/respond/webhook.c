@@ -34,6 +34,19 @@ static uint32_t intersect(struct hk_label *common, uint32_t count, struct hk_lab
     return kept;
 }
 
+uint32_t hk_webhook_common(
+    const struct hk_webhook_message *message, bool annotations, struct hk_label *out) {
+    const struct hk_webhook_alert *first = message->alerts[0];
+    struct hk_labels from = annotations ? first->annotations : first->labels;
+    uint32_t count = from.count < HK_LABELS_MAX ? from.count : HK_LABELS_MAX;
+    if (count > 0) memcpy(out, from.items, count * sizeof(out[0]));
+    for (uint32_t i = 1; i < message->alert_count && count > 0; i++) {
+        const struct hk_webhook_alert *alert = message->alerts[i];
+        count = intersect(out, count, annotations ? alert->annotations : alert->labels);
+    }
+    return count;
+}
+
 /* Labels (or annotations) that all alerts share, as a JSON object. */
 static void
 put_common(const struct hk_webhook_message *message, bool annotations, struct hk_buf *out) {
@@ -43,13 +56,7 @@ put_common(const struct hk_webhook_message *message, bool annotations, struct hk
         return;
     }
     struct hk_label common[HK_LABELS_MAX];
-    struct hk_labels from = annotations ? first->annotations : first->labels;
-    uint32_t count = from.count < HK_LABELS_MAX ? from.count : HK_LABELS_MAX;
-    if (count > 0) memcpy(common, from.items, count * sizeof(common[0]));
-    for (uint32_t i = 1; i < message->alert_count && count > 0; i++) {
-        const struct hk_webhook_alert *alert = message->alerts[i];
-        count = intersect(common, count, annotations ? alert->annotations : alert->labels);
-    }
+    uint32_t count = hk_webhook_common(message, annotations, common);
     hk_labels_json((struct hk_labels){ common, count }, out);
 }
 

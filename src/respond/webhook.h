@@ -31,6 +31,11 @@ struct hk_webhook_message {
 /* Appends the message. Its status is "firing" if one alert fires. */
 void hk_webhook_render(const struct hk_webhook_message *message, struct hk_buf *out);
 
+/* Labels (or annotations) that all alerts of the message share, borrowed; `out` has room for
+ * HK_LABELS_MAX. Returns their count. */
+uint32_t
+hk_webhook_common(const struct hk_webhook_message *message, bool annotations, struct hk_label *out);
+
 /* Appends one alert of /api/v2/alerts: labels and annotations as JSON objects, times, URL. */
 void hk_push_render(
     struct hk_str labels_json, struct hk_str annotations_json, int64_t starts_ms, int64_t ends_ms,

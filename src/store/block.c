@@ -1,7 +1,6 @@
 /* Opening a block: header, tail and footer, each bounded and checked against the others. */
 #include "store/block.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "os/file.h"
 #include "store/block_internal.h"
@@ -42,7 +41,7 @@ static hk_err read_header(struct hk_block *block) {
     uint8_t head[HK_BLOCK_HEADER_BYTES];
     HK_TRY(hk_block_file_read(block->fd, block->path, head, sizeof(head), 0));
     if (memcmp(head, HK_BLOCK_MAGIC, 8) != 0) return broken(block, "header", 0, "no block file");
-    if (hk_block_get_u32(head + 60) != hk_crc32c(0, head, 60)) {
+    if (!hk_block_crc_good(head, 60, hk_block_get_u32(head + 60))) {
         return broken(block, "header", 0, "bad checksum");
     }
     const unsigned major = head[8] | (unsigned)head[9] << 8;
@@ -78,7 +77,7 @@ static hk_err read_footer(struct hk_block *block, uint64_t *out_at, uint32_t *ou
     uint8_t tail[HK_BLOCK_TAIL_BYTES];
     HK_TRY(hk_block_file_read(block->fd, block->path, tail, sizeof(tail), tail_at));
     if (memcmp(tail + 28, HK_BLOCK_MAGIC_TAIL, 4) != 0 ||
-        hk_block_get_u32(tail + 24) != hk_crc32c(0, tail, 24)) {
+        !hk_block_crc_good(tail, 24, hk_block_get_u32(tail + 24))) {
         return broken(block, "tail", tail_at, "bad checksum; the file may be cut off");
     }
     const uint64_t at = hk_block_get_u64(tail);
@@ -91,7 +90,7 @@ static hk_err read_footer(struct hk_block *block, uint64_t *out_at, uint32_t *ou
     block->footer = hk_mem_alloc(bytes, 1);
     if (block->footer == NULL) return hk_fail(HK_E_NOMEM, "block: out of memory for the footer");
     HK_TRY(hk_block_file_read(block->fd, block->path, block->footer, bytes, at));
-    if (hk_crc32c(0, block->footer, bytes) != hk_block_get_u32(tail + 12)) {
+    if (!hk_block_crc_good(block->footer, bytes, hk_block_get_u32(tail + 12))) {
         return broken(block, "footer", at, "bad checksum");
     }
     *out_at = at;

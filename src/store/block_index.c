@@ -38,6 +38,7 @@ static void put_chunk_entry(
     }
     hk_block_signed(to, (int64_t)(chunk->offset - writer->page_chunk_offset));
     writer->page_chunk_offset = chunk->offset + chunk->bytes + 4;
+    if (chunk->summary_bytes == 0) return;
     hk_buf_bytes(to, writer->summaries.ptr + *summary, chunk->summary_bytes);
     *summary += chunk->summary_bytes;
 }
@@ -141,8 +142,10 @@ static hk_err shared_labels(
     *out_shared = 0;
     if (writer->info.series_count == 0) return HK_OK;
     const uint32_t before = series_of(writer)[writer->info.series_count - 1].label_count;
-    const uint32_t *old =
-        (const uint32_t *)(const void *)(writer->labels.ptr + writer->labels.len) - before;
+    const uint32_t *old = NULL;
+    if (before > 0) {
+        old = (const uint32_t *)(const void *)(writer->labels.ptr + writer->labels.len) - before;
+    }
     const struct hk_block_term *terms = terms_of(writer);
     uint32_t i = 0;
     int order = 0;
@@ -349,7 +352,7 @@ static hk_err write_series(struct hk_block_writer *writer, struct sorted *sorted
     hk_block_out_section(writer, HK_BLOCK_SERIES_SECTION);
     const struct hk_block_term *terms = terms_of(writer);
     uint32_t *label = (void *)writer->labels.ptr;
-    const char *directory = writer->directories.ptr;
+    size_t directory = 0; /* offset */
     struct hk_buf *page = &sorted->pages;
     hk_buf_clear(page);
     const uint32_t *before = NULL;
@@ -360,10 +363,12 @@ static hk_err write_series(struct hk_block_writer *writer, struct sorted *sorted
             label[i] = terms[label[i]].rank;
         put_series_labels(page, label, entry->label_count, before, before_count);
         hk_block_varint(page, entry->directory_bytes);
-        hk_buf_bytes(page, directory, entry->directory_bytes);
+        if (entry->directory_bytes > 0) {
+            hk_buf_bytes(page, writer->directories.ptr + directory, entry->directory_bytes);
+        }
         before = label;
         before_count = entry->label_count;
-        label += entry->label_count;
+        if (entry->label_count > 0) label += entry->label_count;
         directory += entry->directory_bytes;
         if ((number + 1) % HK_BLOCK_SERIES_PER_PAGE != 0 &&
             number + 1 < writer->info.series_count) {

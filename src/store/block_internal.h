@@ -66,6 +66,12 @@ void hk_block_writer_set_order(struct hk_block_writer *writer, uint64_t order);
 /* Id that the writer was created with. */
 uint64_t hk_block_writer_id(const struct hk_block_writer *writer);
 
+/* Is `crc` the CRC-32C of the bytes? */
+bool hk_block_crc_good(const void *from, size_t bytes, uint32_t crc);
+
+/* Fuzz hook: takes every checksum for good, so that the parsers behind them are reached. */
+void hk_block_ignore_checksums(bool ignore);
+
 /* Test hook: the `n`-th changing operation (write, sync, rename, remove) from now on and all after
  * it fail, as if the process had died there; 0 = none. Returns the operations since the last call.
  */

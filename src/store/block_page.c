@@ -2,7 +2,6 @@
  * Pages of a block through the caches of a work area: verified when they are read, parsed once.
  * Everything read is bounded by its section.
  */
-#include "base/hash.h"
 #include "base/mem.h"
 #include "store/block_internal.h"
 
@@ -100,7 +99,7 @@ static hk_err load_page(
     char *to = hk_buf_reserve(&slot->bytes, bytes);
     if (to == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
     HK_TRY(hk_block_file_read(block->fd, block->path, to, bytes, at));
-    if (hk_crc32c(0, to, bytes - 4) != hk_block_get_u32((const uint8_t *)to + bytes - 4)) {
+    if (!hk_block_crc_good(to, bytes - 4, hk_block_get_u32((const uint8_t *)to + bytes - 4))) {
         return hk_block_corrupt(block, section, at, "bad checksum of a page");
     }
     slot->bytes.len = bytes - 4;
@@ -186,7 +185,7 @@ hk_err hk_block_blob(
         work->window_serial = block->serial;
         from = (const uint8_t *)work->window.ptr;
     }
-    if (hk_crc32c(0, from, bytes) != hk_block_get_u32(from + bytes)) {
+    if (!hk_block_crc_good(from, bytes, hk_block_get_u32(from + bytes))) {
         return hk_block_corrupt(block, section, offset, "bad checksum");
     }
     *out = from;

@@ -72,9 +72,10 @@ void hk_block_summary_put(struct hk_buf *buf, const double *values, uint32_t cou
     if (exponent >= 0 && exponent <= EXPONENT_MAX &&
         to_whole(values, count, powers_of_ten(exponent), &all)) {
         const bool low = all.min == all.first, high = all.max == all.last;
-        hk_buf_char(
-            buf,
-            (char)(EXACT | (low ? MIN_IS_FIRST : 0) | (high ? MAX_IS_LAST : 0) | exponent << EXPONENT_SHIFT));
+        int head = EXACT | exponent << EXPONENT_SHIFT;
+        if (low) head |= MIN_IS_FIRST;
+        if (high) head |= MAX_IS_LAST;
+        hk_buf_char(buf, (char)head);
         hk_block_signed(buf, all.first);
         hk_block_signed(buf, all.last - all.first);
         if (!low) hk_block_varint(buf, (uint64_t)(all.first - all.min));

@@ -452,8 +452,9 @@ hk_err hk_blockset_writer(
     return hk_block_writer_create(&options, out);
 }
 
-/* Gives an order, which is kept in `committing` until end_commit. */
-static hk_err begin_commit(struct hk_blockset *set, uint64_t *out_order) {
+/* Gives an order, which is kept in `committing` until
+ * hk_blockset_end_commit. */
+hk_err hk_blockset_begin_commit(struct hk_blockset *set, uint64_t *out_order) {
     hk_mutex_lock(&set->lock);
     hk_err err = hk_mem_grow(
         &set->committing, &set->committing_capacity, set->committing_count + 1,
@@ -466,7 +467,7 @@ static hk_err begin_commit(struct hk_blockset *set, uint64_t *out_order) {
     return err < 0 ? hk_fail(err, "block set: out of memory") : HK_OK;
 }
 
-static void end_commit(struct hk_blockset *set, uint64_t order) {
+void hk_blockset_end_commit(struct hk_blockset *set, uint64_t order) {
     hk_mutex_lock(&set->lock);
     for (size_t i = 0; i < set->committing_count; i++) {
         if (set->committing[i] != order) continue;
@@ -506,10 +507,10 @@ hk_err
 hk_blockset_publish(struct hk_blockset *set, struct hk_block_writer *writer, uint64_t *out_id) {
     uint64_t order = 0;
     const uint64_t id = hk_block_writer_id(writer);
-    hk_err err = begin_commit(set, &order);
+    hk_err err = hk_blockset_begin_commit(set, &order);
     if (err == HK_OK) {
         err = commit_and_add(set, writer, order);
-        end_commit(set, order);
+        hk_blockset_end_commit(set, order);
     }
     hk_block_writer_destroy(writer);
     if (err == HK_OK && out_id != NULL) *out_id = id;

@@ -70,6 +70,11 @@ void hk_blockset_quarantine(struct hk_blockset *set, struct hk_block *block);
 /* Next id or order. */
 uint64_t hk_blockset_next_id(struct hk_blockset *set);
 
+/* Gives the order of a block that is about to be committed, and ends that state. In between no
+ * merge passes the order by. */
+hk_err hk_blockset_begin_commit(struct hk_blockset *set, uint64_t *out_order) HK_MUST_CHECK;
+void hk_blockset_end_commit(struct hk_blockset *set, uint64_t order);
+
 /* Blocks to merge, ascending by order; 0 = none is due. Borrowed from `snapshot`. */
 uint32_t hk_blockset_plan(
     struct hk_blockset *set, const struct hk_blockset_snapshot *snapshot, int64_t now_ms,

@@ -6,8 +6,9 @@
  * partition is closed, or when it has fan_in blocks.
  *
  * (1) The output gets the highest order of its inputs. So that every sample keeps its precedence,
- * no block that stays outside may overlap the inputs in time with an order between theirs; blocks
- *     that are just being committed count as overlapping. Groups are cut into runs accordingly.
+ * no block that stays outside may overlap the inputs in time with an order between theirs: such a
+ *     block of another partition or level joins the inputs. Blocks that are just being committed
+ *     count as overlapping and cannot join.
  */
 #include "base/mem.h"
 #include "store/blockset_internal.h"
@@ -35,67 +36,96 @@ static int64_t partition_of(const struct hk_block_info *info, int64_t length_ms)
     return floor_div((int64_t)((uint64_t)info->min_ms + span / 2), length_ms);
 }
 
-static bool overlaps(const struct hk_block_info *info, int64_t min_ms, int64_t max_ms) {
-    return info->min_ms <= max_ms && info->max_ms >= min_ms;
-}
+/* Inputs under choice. */
+struct run {
+    struct hk_block *blocks[HK_BLOCKSET_INPUTS_MAX];
+    uint32_t count;
+    uint64_t bytes, low, high; /* orders */
+    int64_t min_ms, max_ms;
+};
 
-/* (1): is there a block outside with an order between `low` and `high` that overlaps? */
-static bool intruded(
-    const struct planning *planning, uint32_t tenant, struct hk_block *const *inputs,
-    uint32_t count, uint64_t low, uint64_t high, int64_t min_ms, int64_t max_ms) {
-    for (size_t i = 0; i < planning->committing_count; i++) {
-        if (planning->committing[i] > low && planning->committing[i] < high) return true;
-    }
-    for (uint32_t i = 0; i < planning->count; i++) {
-        const struct hk_block_info *info = hk_block_info(planning->blocks[i]);
-        if (info->tenant != tenant || info->order <= low || info->order >= high) continue;
-        if (!overlaps(info, min_ms, max_ms)) continue;
-        bool inside = false;
-        for (uint32_t k = 0; k < count; k++)
-            inside = inside || inputs[k] == planning->blocks[i];
-        if (!inside) return true;
+static bool run_has(const struct run *run, const struct hk_block *block) {
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (run->blocks[i] == block) return true;
     }
     return false;
 }
 
+/* False when a limit forbids it. */
+static bool run_add(const struct planning *planning, struct run *run, struct hk_block *block) {
+    const struct hk_block_info *info = hk_block_info(block);
+    if (run->count == HK_BLOCKSET_INPUTS_MAX) return false;
+    if (run->bytes + info->bytes > planning->options->output_bytes_max) return false;
+    if (run->count == 0) {
+        run->low = run->high = info->order;
+        run->min_ms = info->min_ms;
+        run->max_ms = info->max_ms;
+    }
+    run->blocks[run->count++] = block;
+    run->bytes += info->bytes;
+    run->low = info->order < run->low ? info->order : run->low;
+    run->high = info->order > run->high ? info->order : run->high;
+    run->min_ms = info->min_ms < run->min_ms ? info->min_ms : run->min_ms;
+    run->max_ms = info->max_ms > run->max_ms ? info->max_ms : run->max_ms;
+    return true;
+}
+
+/* (1): takes the blocks in between in, until there are none; false when one cannot come in. */
+static bool run_close(const struct planning *planning, struct run *run, uint32_t tenant) {
+    for (size_t i = 0; i < planning->committing_count; i++) {
+        if (planning->committing[i] > run->low && planning->committing[i] < run->high) return false;
+    }
+    for (uint32_t i = 0; i < planning->count; i++) {
+        struct hk_block *block = planning->blocks[i];
+        const struct hk_block_info *info = hk_block_info(block);
+        if (info->tenant != tenant || info->order <= run->low || info->order >= run->high) continue;
+        if (info->min_ms > run->max_ms || info->max_ms < run->min_ms || run_has(run, block))
+            continue;
+        if (!run_add(planning, run, block)) return false;
+        i = UINT32_MAX; /* the span may have grown: from the start; at most INPUTS_MAX times */
+    }
+    return true;
+}
+
+static void sort_run(struct run *run) {
+    for (uint32_t i = 1; i < run->count; i++) {
+        struct hk_block *block = run->blocks[i];
+        uint32_t k = i;
+        for (; k > 0 && hk_block_info(run->blocks[k - 1])->order > hk_block_info(block)->order; k--)
+            run->blocks[k] = run->blocks[k - 1];
+        run->blocks[k] = block;
+    }
+}
+
 /* Takes blocks of `group` (by ascending order) from `first` on as long as limits and (1) allow;
- * returns how many. */
+ * returns the index behind the last one taken. */
 static uint32_t take_run(
     const struct planning *planning, struct hk_block *const *group, uint32_t group_count,
-    uint32_t first) {
-    int64_t min_ms = INT64_MAX, max_ms = INT64_MIN;
-    uint64_t bytes = 0;
-    uint32_t taken = 0;
-    const struct hk_block_info *start = hk_block_info(group[first]);
-    while (first + taken < group_count && taken < HK_BLOCKSET_INPUTS_MAX) {
-        const struct hk_block_info *info = hk_block_info(group[first + taken]);
-        bytes += info->bytes;
-        if (bytes > planning->options->output_bytes_max) break;
-        const int64_t min = info->min_ms < min_ms ? info->min_ms : min_ms;
-        const int64_t max = info->max_ms > max_ms ? info->max_ms : max_ms;
-        if (taken > 0 && intruded(
-                             planning, info->tenant, group + first, taken + 1, start->order,
-                             info->order, min, max)) {
-            break;
-        }
-        min_ms = min;
-        max_ms = max;
-        taken++;
+    uint32_t first, struct run *out) {
+    struct run run = { 0 };
+    uint32_t next = first;
+    for (; next < group_count; next++) {
+        struct run larger = run;
+        if (run_has(&run, group[next])) continue;
+        if (!run_add(planning, &larger, group[next])) break;
+        if (!run_close(planning, &larger, hk_block_info(group[next])->tenant)) break;
+        run = larger;
     }
-    return taken;
+    sort_run(&run);
+    *out = run;
+    return next == first ? first + 1 : next;
 }
 
 /* Is a run worth merging at this level? */
 static bool is_due(
-    const struct planning *planning, struct hk_block *const *run, uint32_t count, uint32_t level,
-    bool top, bool closed) {
-    if (count < 2) return false;
-    if (count >= planning->options->fan_in) return true;
+    const struct planning *planning, const struct run *run, uint32_t level, bool top, bool closed) {
+    if (run->count < 2) return false;
+    if (run->count >= planning->options->fan_in) return true;
     if (!closed) return false;
     if (!top) return true;
     uint64_t largest = 0, rest = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct hk_block_info *info = hk_block_info(run[i]);
+    for (uint32_t i = 0; i < run->count; i++) {
+        const struct hk_block_info *info = hk_block_info(run->blocks[i]);
         if (info->level < level) {
             rest += info->bytes;
         } else if (info->bytes > largest) {
@@ -124,12 +154,11 @@ static uint32_t plan_partition(
     const bool closed =
         floor_div(planning->now_ms - planning->options->grace_ms, length_ms) > partition;
     for (uint32_t first = 0; first + 1 < members;) {
-        const uint32_t count = take_run(planning, group, members, first);
-        if (is_due(planning, group + first, count, level, top, closed)) {
-            memcpy(out_inputs, group + first, count * sizeof(struct hk_block *));
-            return count;
-        }
-        first += count == 0 ? 1 : count;
+        struct run run;
+        first = take_run(planning, group, members, first, &run);
+        if (!is_due(planning, &run, level, top, closed)) continue;
+        memcpy(out_inputs, run.blocks, run.count * sizeof(struct hk_block *));
+        return run.count;
     }
     return 0;
 }

@@ -254,7 +254,9 @@ uint64_t hk_store_publish(struct hk_store_shard *shard) {
     struct hk_slab *slab = shard->open;
     atomic_store_explicit(&slab->count, slab->used, memory_order_release);
     atomic_store_explicit(&slab->side_count, slab->side_used, memory_order_release);
-    return shard->commit_next;
+    /* Without anything new, the newest commit that was handed over is the one to wait for. */
+    bool gathers = shard->gather_count > 0 || shard->gather_dirty;
+    return gathers ? shard->commit_next : shard->submitted;
 }
 
 void hk_store_kick(struct hk_store_shard *shard, int64_t now_ms) {

@@ -255,6 +255,10 @@ const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count)
     return rules->bound;
 }
 
+void hk_rules_begin(struct hk_rules *rules, int64_t now_ms) {
+    if (now_ms > rules->now_ms) rules->now_ms = now_ms;
+}
+
 void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, double value) {
     uint32_t member = rules->first_member[ref] - 1;
     for (; member != HK_NO_INDEX; member = rules->members[member].next_of_ref) {

@@ -52,6 +52,9 @@ void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labe
 /* Per ref: 1 where hk_rules_sample() wants the samples; valid until the next call that binds. */
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count);
 
+/* A commit begins at wall clock `now_ms`: samples stamped later wait for their time. */
+void hk_rules_begin(struct hk_rules *rules, int64_t now_ms);
+
 /* A sample of a bound series arrived. */
 void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, double value);
 

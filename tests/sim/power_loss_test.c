@@ -78,7 +78,7 @@ static bool step(struct hk_store *store, struct hk_store_shard *shard, int64_t a
         uint32_t series = (uint32_t)(hk_test_random() % SERIES_MAX);
         uint32_t ref = make_series(store, series);
         double value = (double)(hk_test_random() % 100000) / 16;
-        int64_t stamp_ms = at_ms + (int64_t)++stamps_used; /* no stamp twice */
+        int64_t stamp_ms = at_ms + (int64_t)++stamps_used;            /* no stamp twice */
         if (hk_test_random() % 20 == 0) stamp_ms -= (int64_t)1 << 33; /* far in the past */
         if (ref == HK_REF_NONE || hk_store_append(shard, ref, stamp_ms, value) < 0) return false;
         acked[acked_count++] = (struct acked){ series, stamp_ms, value };

@@ -1,0 +1,429 @@
+/* Taking scrapes: parse, `up`, stale markers. On the shard's thread, but done(). */
+#include "engine/scraping.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine_internal.h"
+#include "ingest/exposition.h"
+#include "ingest/openmetrics.h"
+#include "ingest/prom_proto.h"
+#include "ingest/scrape_labels.h"
+#include "os/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { REPORTS = 5, TARGETS_MIN = 64 };
+
+static const char *const report_names[REPORTS] = {
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+};
+
+/* What is known of a target between scrapes. */
+struct hk_scraped {
+    uint64_t id;
+    struct hk_context context;
+    struct hk_pass_cursor cursor;
+    uint32_t *last, *now; /* refs of the scrape before and of this one */
+    size_t last_count, now_count, last_capacity, now_capacity;
+    uint32_t reports[REPORTS]; /* refs, HK_REF_NONE at first */
+    int64_t last_ms;
+    bool failed; /* out of memory while noting refs */
+};
+
+/* A result on its way from the scrape thread. */
+struct arrival {
+    struct hk_task task; /* first */
+    struct hk_shard *shard;
+    struct hk_scrape_result *result;
+};
+
+/* ------------------------------------------------------------------ targets */
+
+static hk_err grow_targets(struct hk_scraping *scraping) {
+    if (scraping->targets != NULL && (scraping->count + 1) * 2 <= scraping->mask + 1) return HK_OK;
+    size_t slots = scraping->targets == NULL ? TARGETS_MIN : (scraping->mask + 1) * 2;
+    struct hk_scraped **grown = hk_mem_alloc(slots, sizeof(struct hk_scraped *));
+    if (grown == NULL) return HK_E_NOMEM;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        struct hk_scraped *target = scraping->targets[i];
+        if (target == NULL) continue;
+        size_t at = target->id * 0x9e3779b97f4a7c15ULL & (slots - 1);
+        while (grown[at] != NULL)
+            at = (at + 1) & (slots - 1);
+        grown[at] = target;
+    }
+    hk_mem_free(scraping->targets);
+    scraping->targets = grown;
+    scraping->mask = slots - 1;
+    return HK_OK;
+}
+
+static struct hk_scraped *
+find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
+    struct hk_scraping *scraping = &shard->scraping;
+    if (grow_targets(scraping) < 0) return NULL;
+    size_t at = result->target_id * 0x9e3779b97f4a7c15ULL & scraping->mask;
+    for (; scraping->targets[at] != NULL; at = (at + 1) & scraping->mask) {
+        if (scraping->targets[at]->id == result->target_id) return scraping->targets[at];
+    }
+    struct hk_scraped *fresh = hk_mem_alloc(1, sizeof(*fresh));
+    if (fresh == NULL) return NULL;
+    fresh->id = result->target_id;
+    hk_ident_cursor_init(&fresh->cursor.order);
+    fresh->cursor.at = HK_REF_NONE;
+    for (size_t i = 0; i < REPORTS; i++)
+        fresh->reports[i] = HK_REF_NONE;
+    uint64_t parts[2] = { result->target_id, result->target->hash };
+    fresh->context.hash =
+        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    scraping->targets[at] = fresh;
+    scraping->count++;
+    return fresh;
+}
+
+static void free_target(struct hk_scraped *target) {
+    hk_mem_free(target->last);
+    hk_mem_free(target->now);
+    hk_mem_free(target);
+}
+
+/* ------------------------------------------------------------------ parsing */
+
+union parsers {
+    struct hk_exposition text;
+    struct hk_openmetrics openmetrics;
+    struct hk_prom_proto proto;
+};
+
+static const struct hk_metric_parser *begin_parse(
+    union parsers *state, const struct hk_scrape_result *result, const struct hk_context *context) {
+    struct hk_str body = hk_buf_get(&result->body);
+    bool ignore = !result->target->honor_timestamps;
+    switch (result->format) {
+    case HK_SCRAPE_OPENMETRICS:
+        hk_openmetrics_init(&state->openmetrics, body, context, result->start_ms);
+        state->openmetrics.ignore_stamps = ignore;
+        return &hk_openmetrics_parser;
+    case HK_SCRAPE_PROTOBUF:
+        hk_prom_proto_init(&state->proto, body, context, result->start_ms);
+        state->proto.ignore_stamps = ignore;
+        return &hk_prom_proto_parser;
+    case HK_SCRAPE_TEXT:
+    default:
+        hk_exposition_init(&state->text, body, context, result->start_ms);
+        state->text.ignore_stamps = ignore;
+        return &hk_exposition_parser;
+    }
+}
+
+/*
+ * A scrape is all or nothing: the body is read once without effect. Counts its samples; a broken
+ * body or one over the sample limit is refused with a text.
+ */
+static hk_err check_body(
+    struct hk_shard *shard, union parsers *state, const struct hk_scrape_result *result,
+    const struct hk_context *context, uint64_t *out_samples) {
+    const struct hk_metric_parser *parser = begin_parse(state, result, context);
+    struct hk_batch *batch = shard->pass.batch;
+    hk_err err = HK_FULL;
+    *out_samples = 0;
+    while (err == HK_FULL) {
+        hk_arena_reset(&shard->arena);
+        hk_batch_clear(batch);
+        batch->arena = &shard->arena;
+        err = parser->parse(state, batch);
+        for (uint32_t i = 0; i < batch->count; i++) {
+            *out_samples += batch->entries[i].kind != HK_ENTRY_EXEMPLAR;
+        }
+    }
+    uint64_t limit = result->target->limits.samples;
+    if (err >= 0 && limit > 0 && *out_samples > limit && result->target->metric_relabel == NULL) {
+        return hk_fail(HK_E_LIMIT, "sample limit exceeded");
+    }
+    return err;
+}
+
+static bool apply_labels(void *self, struct hk_label_set *set, struct hk_arena *arena) {
+    const struct hk_scrape_target *target = self;
+    return hk_scrape_series_labels(target, set, arena) == HK_OK;
+}
+
+static void on_seen(void *self, uint32_t ref) {
+    struct hk_scraped *target = self;
+    hk_err err = hk_mem_grow(
+        &target->now, &target->now_capacity, target->now_count + 1, sizeof(target->now[0]));
+    if (err < 0) {
+        target->failed = true;
+        return;
+    }
+    target->now[target->now_count++] = ref;
+}
+
+static enum hk_ledger_receiver receiver_of(const struct hk_scrape_result *result) {
+    return hk_str_is(result->target->pool, "hark-host") ? HK_RECEIVER_HOST : HK_RECEIVER_SCRAPE;
+}
+
+/* ------------------------------------------------------------------ stale markers */
+
+static int ref_order(const void *a, const void *b) {
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Ends every series of the scrape before that is missing now. */
+static void end_vanished(struct hk_shard *shard, struct hk_scraped *target, int64_t stamp_ms) {
+    bool same = target->last_count == target->now_count &&
+                (target->now_count == 0 ||
+                 memcmp(target->last, target->now, target->now_count * sizeof(uint32_t)) == 0);
+    uint64_t marked = 0;
+    if (!same && target->last_count > 0) {
+        size_t count = target->now_count;
+        uint32_t *sorted HK_CLEANUP(hk_mem_free_at) = hk_mem_resize(NULL, count + 1, 4);
+        if (sorted == NULL) return; /* they go stale by age */
+        if (count > 0) memcpy(sorted, target->now, count * sizeof(uint32_t));
+        if (count > 1) qsort(sorted, count, sizeof(sorted[0]), ref_order);
+        for (size_t i = 0; i < target->last_count; i++) {
+            const uint32_t *key = &target->last[i];
+            bool there = count > 0 && bsearch(key, sorted, count, 4, ref_order) != NULL;
+            if (there) continue;
+            if (hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value()) < 0) break;
+            marked++;
+        }
+    }
+    (void)marked;
+    uint32_t *swap = target->last;
+    size_t capacity = target->last_capacity;
+    target->last = target->now;
+    target->last_count = target->now_count;
+    target->last_capacity = target->now_capacity;
+    target->now = swap;
+    target->now_capacity = capacity;
+    target->now_count = 0;
+}
+
+/* ------------------------------------------------------------------ samples of the scrape */
+
+static void report(
+    struct hk_shard *shard, struct hk_scraped *target, const struct hk_scrape_result *result,
+    const double values[REPORTS]) {
+    struct hk_pass_run run = { .receiver = receiver_of(result) };
+    for (size_t i = 0; i < REPORTS; i++) {
+        if (target->reports[i] != HK_REF_NONE) {
+            hk_ledger_received(&shard->ledger, run.receiver, 1);
+            hk_err err =
+                hk_pass_put_ref(&shard->pass, target->reports[i], result->start_ms, values[i]);
+            if (err < 0)
+                hk_ledger_dropped(&shard->ledger, run.receiver, HK_DROP_MEMORY, 1);
+            else
+                hk_ledger_appended(&shard->ledger, run.receiver, 1);
+            continue;
+        }
+        struct hk_label_set *set = shard->pass.set;
+        struct hk_labels labels;
+        hk_label_set_clear(set);
+        hk_scrape_report_labels(result->target, hk_str_from(report_names[i]), set);
+        if (hk_label_set_finish(set, &labels) < 0) continue;
+        uint32_t ref = HK_REF_NONE;
+        hk_err err = hk_pass_put(&shard->pass, &run, labels, result->start_ms, values[i], &ref);
+        if (err >= 0 && run.stored > 0) target->reports[i] = ref;
+    }
+}
+
+static void end_target(struct hk_shard *shard, struct hk_scraped *target, int64_t stamp_ms) {
+    target->now_count = 0;
+    end_vanished(shard, target, stamp_ms);
+    for (size_t i = 0; i < REPORTS; i++) {
+        if (target->reports[i] == HK_REF_NONE) continue;
+        hk_err err = hk_pass_put_ref(&shard->pass, target->reports[i], stamp_ms, hk_stale_value());
+        if (err < 0) return;
+    }
+}
+
+/* Parses and appends a whole body; false with a text when it is refused. */
+static bool take_body(
+    struct hk_shard *shard, struct hk_scraped *target, struct hk_scrape_result *result,
+    double values[REPORTS], char *out_error, size_t error_bytes) {
+    union parsers *state = hk_mem_alloc(1, sizeof(*state));
+    uint64_t samples = 0;
+    hk_fail_clear();
+    hk_err err =
+        state == NULL ? HK_E_NOMEM : check_body(shard, state, result, &target->context, &samples);
+    values[2] = (double)samples;
+    values[3] = (double)samples;
+    if (err >= 0) {
+        struct hk_pass_labels labels = { result->target, apply_labels };
+        hk_arena_reset(&shard->arena);
+        struct hk_pass_run run = {
+            .receiver = receiver_of(result),
+            .state = state,
+            .arena = &shard->arena,
+            .cursor = &target->cursor,
+            .labels = &labels,
+            .seen = on_seen,
+            .seen_self = target,
+        };
+        run.parser = begin_parse(state, result, &target->context);
+        err = hk_pass_run(&shard->pass, &run);
+        values[3] = (double)run.stored;
+        values[4] = (double)run.series_added;
+    }
+    hk_mem_free(state);
+    if (err >= 0) return true;
+    (void)snprintf(
+        out_error, error_bytes, "%s", hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    return false;
+}
+
+static void take_result(struct hk_shard *shard, struct hk_scrape_result *result) {
+    struct hk_scraped *target = find_target(shard, result);
+    char error[HK_SCRAPE_ERROR_BYTES_MAX] = "";
+    if (target == NULL || !hk_store_has_room(shard->pass.shard)) {
+        hk_scrape_result_end(result, "no room: sealing does not keep up");
+        return;
+    }
+    shard->readable_ns = hk_clock_monotonic_ns();
+    hk_alerts_begin(shard, hk_clock_realtime_ms());
+    if (result->gone) {
+        end_target(shard, target, hk_clock_realtime_ms());
+        target->id = 0; /* never given out: the entry stays as a hole */
+        target->last_count = 0;
+    } else {
+        double values[REPORTS] = { 0 };
+        values[1] = (double)result->duration_ns / 1e9;
+        target->now_count = 0;
+        bool up =
+            result->err >= 0 && take_body(shard, target, result, values, error, sizeof(error));
+        values[0] = up;
+        if (!up) target->now_count = 0;
+        end_vanished(shard, target, result->start_ms);
+        report(shard, target, result, values);
+    }
+    (void)hk_store_publish(shard->pass.shard);
+    hk_alerts_commit(shard, hk_clock_realtime_ms());
+    hk_scrape_result_end(result, error[0] != 0 ? error : NULL);
+}
+
+static void arrived(struct hk_task *task) {
+    struct arrival *arrival = (struct arrival *)task;
+    take_result(arrival->shard, arrival->result);
+    hk_mem_free(arrival);
+}
+
+/* On the scrape thread. */
+static void on_done(void *self, struct hk_scrape_result *result) {
+    struct hk_shard *shard = self;
+    struct arrival *arrival = hk_mem_alloc(1, sizeof(*arrival));
+    if (arrival == NULL) {
+        hk_scrape_result_end(result, "out of memory");
+        return;
+    }
+    *arrival = (struct arrival){ .task.run = arrived, .shard = shard, .result = result };
+    hk_loop_post(shard->loop, &arrival->task);
+}
+
+hk_err hk_scraping_open(struct hk_shard *shard) {
+    struct hk_scraping *scraping = &shard->scraping;
+    struct hk_host_options host = { 0 };
+    HK_TRY(hk_host_create(&host, &scraping->host));
+    struct hk_scrape_options options = { .sink = { shard, on_done } };
+    HK_TRY(hk_scrape_create(&options, &scraping->manager));
+    return hk_scraping_apply(shard);
+}
+
+void hk_scraping_close(struct hk_shard *shard) {
+    struct hk_scraping *scraping = &shard->scraping;
+    hk_scrape_destroy(scraping->manager);
+    hk_host_destroy(scraping->host);
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        if (scraping->targets[i] != NULL) free_target(scraping->targets[i]);
+    }
+    hk_mem_free(scraping->targets);
+}
+
+/* ------------------------------------------------------------------ documents */
+
+static void target_json(const struct hk_scrape_target_info *info, struct hk_buf *out) {
+    static const char *const health[] = { "unknown", "up", "down" };
+    char time[HK_TIME_BYTES_MAX];
+    hk_buf_text(out, "{\"discoveredLabels\":");
+    hk_labels_json(info->discovered, out);
+    hk_buf_text(out, ",\"labels\":");
+    hk_labels_json(info->labels, out);
+    hk_buf_text(out, ",\"scrapePool\":");
+    hk_buf_json(out, info->pool);
+    hk_buf_text(out, ",\"scrapeUrl\":");
+    hk_buf_json(out, info->url);
+    hk_buf_text(out, ",\"globalUrl\":");
+    hk_buf_json(out, info->global_url);
+    hk_buf_text(out, ",\"lastError\":");
+    hk_buf_json(out, info->last_error);
+    (void)hk_format_time_ms(info->last_scrape_ms, time);
+    hk_buf_printf(
+        out, ",\"lastScrape\":\"%s\",\"lastScrapeDuration\":",
+        info->last_scrape_ms == 0 ? "0001-01-01T00:00:00Z" : time);
+    hk_buf_double(out, (double)info->last_duration_ns / 1e9);
+    hk_buf_printf(out, ",\"health\":\"%s\"", health[info->health]);
+    size_t len = hk_format_duration_ms(info->interval_ms, time);
+    hk_buf_printf(out, ",\"scrapeInterval\":\"%.*s\"", (int)len, time);
+    len = hk_format_duration_ms(info->timeout_ms, time);
+    hk_buf_printf(out, ",\"scrapeTimeout\":\"%.*s\"}", (int)len, time);
+}
+
+/* Jobs whose service discovery hark does not act on. */
+static void unsupported_json(const struct hk_config *config, struct hk_buf *out) {
+    bool first = true;
+    hk_buf_text(out, ",\"unsupportedJobs\":[");
+    for (uint32_t i = 0; i < config->jobs.count; i++) {
+        const struct hk_conf_job *job = &config->jobs.items[i];
+        for (uint32_t k = 0; k < job->discovery.unsupported.count; k++) {
+            hk_buf_text(out, first ? "{\"scrapePool\":" : ",{\"scrapePool\":");
+            first = false;
+            hk_buf_json(out, job->name);
+            hk_buf_text(out, ",\"key\":");
+            hk_buf_json(out, job->discovery.unsupported.items[k]);
+            hk_buf_char(out, '}');
+        }
+    }
+    hk_buf_char(out, ']');
+}
+
+void hk_scraping_json(
+    struct hk_shard *shard, struct hk_str pool, struct hk_str state, struct hk_buf *out) {
+    struct hk_arena arena;
+    struct hk_scrape_listing listing = { 0 };
+    hk_arena_init(&arena, 256 << 20);
+    if (hk_scrape_list(shard->scraping.manager, pool, &arena, &listing) < 0) {
+        hk_log(HK_LOG_ERROR, "targets cannot be listed: out of memory");
+    }
+    bool active = !hk_str_is(state, "dropped");
+    bool dropped = !hk_str_is(state, "active");
+    hk_buf_text(out, "{\"activeTargets\":[");
+    for (uint32_t i = 0; active && i < listing.active_count; i++) {
+        if (i > 0) hk_buf_char(out, ',');
+        target_json(&listing.active[i], out);
+    }
+    hk_buf_text(out, "],\"droppedTargets\":[");
+    for (uint32_t i = 0; dropped && i < listing.dropped_count; i++) {
+        hk_buf_text(out, i > 0 ? ",{\"discoveredLabels\":" : "{\"discoveredLabels\":");
+        hk_labels_json(listing.dropped[i].discovered, out);
+        hk_buf_text(out, ",\"scrapePool\":");
+        hk_buf_json(out, listing.dropped[i].pool);
+        hk_buf_char(out, '}');
+    }
+    hk_buf_text(out, "],\"droppedTargetCounts\":{");
+    for (uint32_t i = 0; i < listing.pool_count; i++) {
+        if (i > 0) hk_buf_char(out, ',');
+        hk_buf_json(out, listing.pools[i].name);
+        hk_buf_printf(out, ":%u", listing.pools[i].dropped);
+    }
+    hk_buf_char(out, '}');
+    unsupported_json(shard->engine->config, out);
+    hk_buf_char(out, '}');
+    hk_arena_deinit(&arena);
+}

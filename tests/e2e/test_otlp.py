@@ -1,0 +1,84 @@
+"""OpenTelemetry's Python SDK over gRPC, HTTP/protobuf; JSON by hand."""
+import json
+import time
+
+from harness import Hark, now_ms, wait_for
+
+
+def make_instruments(reader):
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+    from opentelemetry.sdk.resources import Resource
+    provider = MeterProvider(
+        metric_readers=[reader],
+        resource=Resource.create({"service.name": "shop", "service.instance.id": "i1", "tier": "gold"}),
+        views=[View(instrument_name="exp", aggregation=ExponentialBucketHistogramAggregation())])
+    meter = provider.get_meter("example-meter")
+    counter = meter.create_counter("orders", unit="1")
+    updown = meter.create_up_down_counter("carts")
+    gauge = meter.create_gauge("queue.depth")
+    histogram = meter.create_histogram("latency", unit="s")
+    exponential = meter.create_histogram("exp", unit="s")
+    for step in range(10):
+        counter.add(2, {"kind": "book"})
+        updown.add(1 if step % 3 else -1)
+        gauge.set(step)
+        histogram.record(0.05 * step)
+        exponential.record(0.05 * step)
+    return provider
+
+
+def check_values(hark):
+    def ready():
+        return hark.value("orders_total") == 20.0
+    wait_for(ready, "orders_total")
+    rows = hark.query("orders_total")
+    labels = dict(next(iter(rows)))
+    assert labels["job"] == "shop" and labels["instance"] == "i1" and labels["kind"] == "book", labels
+    assert hark.value("carts") == 2.0
+    assert hark.value("queue_depth") == 9.0
+    assert hark.value("latency_seconds_count") == 10.0
+    assert abs(hark.value("latency_seconds_sum") - 2.25) < 1e-9
+    assert hark.value('latency_seconds_bucket{le="+Inf"}') == 10.0
+    assert hark.value("histogram_count(exp_seconds)") == 10.0
+    assert abs(hark.value("histogram_sum(exp_seconds)") - 2.25) < 1e-9
+    assert dict(next(iter(hark.query("target_info"))))["tier"] == "gold"
+    hark.check_ledger()
+
+
+def test_sdk_grpc():
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    with Hark() as hark:
+        exporter = OTLPMetricExporter(endpoint=f"http://127.0.0.1:{hark.ports['otlp_grpc']}", insecure=True)
+        provider = make_instruments(PeriodicExportingMetricReader(exporter, 60000))
+        assert provider.force_flush()
+        check_values(hark)
+        provider.shutdown()
+
+
+def test_sdk_http_protobuf():
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    with Hark() as hark:
+        exporter = OTLPMetricExporter(endpoint=f"http://127.0.0.1:{hark.ports['otlp_http']}/v1/metrics")
+        provider = make_instruments(PeriodicExportingMetricReader(exporter, 60000))
+        assert provider.force_flush()
+        check_values(hark)
+        provider.shutdown()
+
+
+def test_json():
+    with Hark() as hark:
+        body = {"resourceMetrics": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "js"}}]},
+            "scopeMetrics": [{"scope": {"name": "m"}, "metrics": [{
+                "name": "hits", "unit": "1",
+                "sum": {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": [{
+                    "asInt": "7", "timeUnixNano": str(now_ms() * 1000000),
+                    "attributes": [{"key": "a", "value": {"intValue": "1"}}]}]}}]}]}]}
+        status, headers, answer = hark.request(
+            "POST", "/v1/metrics", json.dumps(body), {"Content-Type": "application/json"}, "otlp_http")
+        assert status == 200 and json.loads(answer) == {}, (status, answer)
+        assert hark.value('hits_total{job="js",a="1"}') == 7.0
+        hark.check_ledger()
