@@ -18,7 +18,8 @@
 enum {
     HK_RW_SERIES_BYTES_MAX = 4 << 20, /* one series of a request: HK_E_LIMIT beyond */
     HK_RW2_SYMBOLS_MAX = 1 << 18,     /* of one request: HK_E_LIMIT beyond */
-    HK_RW2_TURN_SYMBOLS = 1024,       /* fields looked at in one turn while symbols are collected */
+    HK_RW2_TURN_SYMBOLS = 1024,       /* collected in one turn */
+    HK_RW_TURN_FIELDS = 4096, /* unusual fields and series walked in one turn, then HK_FULL */
 };
 
 /*
