@@ -238,7 +238,11 @@ static bool evaluate(
 /* Two sides that do not carry the same stamp wait for each other, HK_RULE_SETTLE_MS at most. */
 static bool must_settle(struct hk_rules *rules, struct hk_rule_group *group) {
     const struct hk_rule_plan *plan = &rules->states[group->rule].plan;
-    if (plan->side_count < 2 || group->sides[0].newest_ms == group->sides[1].newest_ms) {
+    const struct hk_rule_group_side *left = &group->sides[0];
+    const struct hk_rule_group_side *right = &group->sides[1];
+    bool moved = left->newest_ms != left->decided_ms || right->newest_ms != right->decided_ms;
+    /* What only time has changed has nothing to wait for. */
+    if (plan->side_count < 2 || left->newest_ms == right->newest_ms || !moved) {
         group->wait_ms = 0;
         return false;
     }
@@ -253,6 +257,9 @@ static void decide(struct hk_rules *rules, struct hk_rule_group *group) {
     double value = 0;
     bool sure = false;
     bool active = evaluate(rules, group, false, &value, &sure);
+    for (size_t i = 0; i < HK_RULE_SIDES_MAX; i++) {
+        group->sides[i].decided_ms = group->sides[i].newest_ms;
+    }
     if (!sure || active != group->active) {
         rules->stats.confirmations++;
         active = evaluate(rules, group, true, &value, &sure);

@@ -62,8 +62,9 @@ static void set_timer(struct hk_rules *rules, uint32_t index, int64_t due_ms) {
     sift_up(rules, member->heap_at - 1);
 }
 
-void hk_member_timers(struct hk_rules *rules, int64_t now_ms) {
-    while (rules->heap_count > 0 && rules->members[rules->heap[0]].due_ms <= now_ms) {
+void hk_member_timers(struct hk_rules *rules, int64_t now_ms, uint32_t budget) {
+    while (budget-- > 0 && rules->heap_count > 0 &&
+           rules->members[rules->heap[0]].due_ms <= now_ms) {
         uint32_t index = rules->heap[0];
         rules->members[index].heap_at = 0;
         rules->heap_count--;
@@ -167,6 +168,8 @@ void hk_member_sample(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, 
     if (stamp_ms > member->newest_ms) member->newest_ms = stamp_ms;
     struct hk_rule_group_side *group = &rules->groups[member->group].sides[member->side];
     if (stamp_ms > group->newest_ms) group->newest_ms = stamp_ms;
+    /* Two sides wait for each other from the arrival on, whether the value changes or not. */
+    if (rules->states[member->rule].plan.side_count > 1) hk_group_mark(rules, member->group);
     hk_member_compute(rules, index);
 }
 

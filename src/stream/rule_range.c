@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { VARYING_MS = 50 };
+enum { VARYING_MS = 1 };
 
 struct window {
     const int64_t *stamps_ms;
@@ -76,9 +76,9 @@ static bool extrapolated(
     /* Either both ends move and cancel out, or none does: until a clamp or the window changes. */
     int64_t step_ms = (int64_t)floor(threshold * 1000);
     int64_t start_opens_ms = first_ms + window->range_ms - step_ms - 1;
-    if (start_cut && start_opens_ms > window->now_ms && start_opens_ms < *out_next_ms) {
-        *out_next_ms = start_opens_ms;
-    }
+    /* Rounding may put the opening into the past although it has not come: look again at once. */
+    if (start_cut && start_opens_ms <= window->now_ms) start_opens_ms = window->now_ms + VARYING_MS;
+    if (start_cut && start_opens_ms < *out_next_ms) *out_next_ms = start_opens_ms;
     if (!end_cut && last_ms + step_ms < *out_next_ms) *out_next_ms = last_ms + step_ms;
     if (zero_cut && *out_next_ms > window->now_ms + VARYING_MS) {
         *out_next_ms = window->now_ms + VARYING_MS;

@@ -257,6 +257,7 @@ const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count)
 
 void hk_rules_begin(struct hk_rules *rules, int64_t now_ms) {
     if (now_ms > rules->now_ms) rules->now_ms = now_ms;
+    if (rules->started) hk_member_timers(rules, rules->now_ms, HK_RULE_BEGIN_TIMERS);
 }
 
 void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, double value) {
@@ -275,7 +276,7 @@ void hk_rules_commit(struct hk_rules *rules, int64_t now_ms) {
 void hk_rules_tick(struct hk_rules *rules, int64_t now_ms) {
     if (!rules->started) return;
     if (now_ms > rules->now_ms) rules->now_ms = now_ms;
-    hk_member_timers(rules, rules->now_ms);
+    hk_member_timers(rules, rules->now_ms, UINT32_MAX);
     hk_groups_decide(rules);
     for (uint32_t i = 0; i < rules->count; i++) {
         struct hk_alert_rule *alert = rules->states[i].alert;

@@ -20,6 +20,7 @@ enum {
     HK_RULE_LOOKBACK_MS = 300000,
     HK_RULE_SETTLE_MS = 100, /* sides of different stamps wait that long for each other */
     HK_RULE_TICK_MIN_MS = 50,
+    HK_RULE_BEGIN_TIMERS = 256, /* due members that a commit looks at; the tick takes the rest */
 };
 
 #define HK_NO_INDEX UINT32_MAX
@@ -41,12 +42,13 @@ struct hk_rule_member {
 };
 
 struct hk_rule_group_side {
-    uint32_t first;    /* member */
-    uint32_t members;  /* all */
-    uint32_t present;  /* with a contribution */
-    double sum, rest;  /* Neumaier */
-    double error;      /* bound of the sum's error since it was last exact */
-    int64_t newest_ms; /* stamp of the newest sample of its members */
+    uint32_t first;     /* member */
+    uint32_t members;   /* all */
+    uint32_t present;   /* with a contribution */
+    double sum, rest;   /* Neumaier */
+    double error;       /* bound of the sum's error since it was last exact */
+    int64_t newest_ms;  /* stamp of the newest sample of its members */
+    int64_t decided_ms; /* newest_ms at the last decision */
 };
 
 struct hk_rule_group {
@@ -132,7 +134,7 @@ struct hk_rules {
 /* rule_member.c: samples, contributions, timers. */
 void hk_member_sample(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, double value);
 void hk_member_compute(struct hk_rules *rules, uint32_t index);
-void hk_member_timers(struct hk_rules *rules, int64_t now_ms);
+void hk_member_timers(struct hk_rules *rules, int64_t now_ms, uint32_t budget);
 
 /* rule_group.c: groups and verdicts. */
 hk_err hk_group_of(
