@@ -263,7 +263,8 @@ static hk_err finish_call(
     (*node)->call.function = function;
     uint32_t count = parser->value_count - frame->value_count;
     parser->value_count = frame->value_count;
-    return hk_pq_children(parser, *node, parser->values + frame->value_count, count);
+    struct hk_promql_node **given = count == 0 ? NULL : parser->values + frame->value_count;
+    return hk_pq_children(parser, *node, given, count);
 }
 
 static hk_err finish_aggregate(

@@ -4,6 +4,7 @@
 #include "lang/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static void print_name(struct hk_str name, bool metric, struct hk_buf *out) {
     if (hk_name_is_classic(name, metric))
@@ -50,50 +51,45 @@ static bool is_name_matcher(const struct hk_promql_node *node, const struct hk_m
            matcher->value.len > 0 && hk_str_eq(matcher->value, node->selector.name);
 }
 
-/* Order of the printed matchers: that of their texts. */
-static int matcher_cmp(const struct hk_matcher *a, const struct hk_matcher *b) {
-    struct hk_buf left;
-    struct hk_buf right;
-    hk_buf_init(&left, SIZE_MAX);
-    hk_buf_init(&right, SIZE_MAX);
-    hk_promql_print_matcher(a, &left);
-    hk_promql_print_matcher(b, &right);
-    int order = hk_str_cmp(hk_buf_get(&left), hk_buf_get(&right));
-    hk_buf_deinit(&left);
-    hk_buf_deinit(&right);
-    return order;
+/* The printed matchers of a selector, one behind the other in `text`. */
+struct printed {
+    uint32_t from[HK_PROMQL_LIST_MAX + 2];
+    uint32_t count;
+    struct hk_buf text;
+};
+
+static struct hk_str printed_at(const struct printed *printed, uint16_t index) {
+    return hk_str_part(hk_buf_get(&printed->text), printed->from[index], printed->from[index + 1]);
 }
 
-/* Is matcher `a` printed before matcher `b`? Equal texts keep their order. */
-static bool comes_before(const struct hk_matcher *matchers, uint32_t a, uint32_t b) {
-    int order = matcher_cmp(&matchers[a], &matchers[b]);
-    return order < 0 || (order == 0 && a < b);
+static int printed_cmp(const void *a, const void *b, void *arg) {
+    return hk_str_cmp(printed_at(arg, *(const uint16_t *)a), printed_at(arg, *(const uint16_t *)b));
 }
 
-/* Prints the matchers in order by selection: few, and no memory is needed. */
+/* The matchers stand in the order of their texts. */
 static void print_selector(const struct hk_promql_node *node, struct hk_buf *out) {
-    const struct hk_matcher *matchers = node->selector.matchers;
-    uint32_t count = node->selector.matcher_count;
+    struct printed printed = { .count = 0 };
+    uint16_t order[HK_PROMQL_LIST_MAX + 1];
+    hk_buf_init(&printed.text, out->bytes_max);
     hk_buf_str(out, node->selector.name);
-    uint32_t last = UINT32_MAX;
-    bool open = false;
-    for (;;) {
-        uint32_t next = UINT32_MAX;
-        for (uint32_t i = 0; i < count; i++) {
-            if (is_name_matcher(node, &matchers[i])) continue;
-            if (last != UINT32_MAX && (i == last || !comes_before(matchers, last, i))) continue;
-            if (next == UINT32_MAX || comes_before(matchers, i, next)) next = i;
-        }
-        if (next == UINT32_MAX || out->err < 0) break;
-        hk_buf_char(out, open ? ',' : '{');
-        open = true;
-        hk_promql_print_matcher(&matchers[next], out);
-        last = next;
+    for (uint32_t i = 0; i < node->selector.matcher_count; i++) {
+        const struct hk_matcher *matcher = &node->selector.matchers[i];
+        if (is_name_matcher(node, matcher) || printed.count > HK_PROMQL_LIST_MAX) continue;
+        hk_promql_print_matcher(matcher, &printed.text);
+        order[printed.count] = (uint16_t)printed.count;
+        printed.from[++printed.count] = (uint32_t)printed.text.len;
     }
-    if (open)
+    if (printed.text.err < 0) out->err = printed.text.err;
+    qsort_r(order, printed.count, sizeof(order[0]), printed_cmp, &printed);
+    for (uint32_t i = 0; i < printed.count; i++) {
+        hk_buf_char(out, i == 0 ? '{' : ',');
+        hk_buf_str(out, printed_at(&printed, order[i]));
+    }
+    if (printed.count > 0)
         hk_buf_char(out, '}');
     else if (node->selector.name.len == 0)
         hk_buf_text(out, "{}");
+    hk_buf_deinit(&printed.text);
 }
 
 static void print_number(const struct hk_promql_node *node, struct hk_buf *out) {

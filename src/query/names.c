@@ -80,7 +80,11 @@ hk_err hk_ev_drop_name(
             drop->mixed = true;
     }
     drop->any = true;
-    if (count == last + 1 || count == 0) {
+    if (count == 0) {
+        *out = labels;
+        return HK_OK;
+    }
+    if (count == last + 1) {
         *out = (struct hk_labels){ labels.items + count, labels.count - count };
         return HK_OK;
     }
