@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__) && !defined(HK_SIMD_NONE)
 #define HAVE_AVX2 1
+#include <cpuid.h>
 #include <immintrin.h>
 #else
 #define HAVE_AVX2 0
@@ -119,10 +120,74 @@ static uint32_t to_ints_portable(
     return missed;
 }
 
+static void widen(int64_t x, int64_t *min, int64_t *max) {
+    *min = x < *min ? x : *min;
+    *max = x > *max ? x : *max;
+}
+
+/* From `first` on; the ranges hold what came before. */
+static void differences_from(
+    const uint64_t *r0, uint32_t first, uint32_t count, uint64_t *r1, uint64_t *r2, int64_t min[3],
+    int64_t max[3]) {
+    for (uint32_t i = first; i < count; i++) {
+        widen((int64_t)r0[i], &min[0], &max[0]);
+        if (i + 1 >= count) break;
+        r1[i] = r0[i + 1] - r0[i];
+        widen((int64_t)r1[i], &min[1], &max[1]);
+        if (i + 2 >= count) continue;
+        r2[i] = r0[i + 2] - 2 * r0[i + 1] + r0[i];
+        widen((int64_t)r2[i], &min[2], &max[2]);
+    }
+}
+
+static void differences_portable(
+    const uint64_t *r0, uint32_t count, uint64_t *r1, uint64_t *r2, int64_t min[3],
+    int64_t max[3]) {
+    for (int i = 0; i < 3; i++) {
+        min[i] = INT64_MAX;
+        max[i] = INT64_MIN;
+    }
+    differences_from(r0, 0, count, r1, r2, min, max);
+}
+
+/* Four tables, so that equal widths in a row do not wait for one another. */
+#define COUNT_WIDTHS(bits_of)                                                                      \
+    uint32_t tables[4][65] = { 0 };                                                                \
+    uint32_t i = 0;                                                                                \
+    for (; i + 4 <= count; i += 4) {                                                               \
+        for (unsigned k = 0; k < 4; k++)                                                           \
+            tables[k][bits_of(residuals[i + k] - base)]++;                                         \
+    }                                                                                              \
+    for (; i < count; i++)                                                                         \
+        tables[0][bits_of(residuals[i] - base)]++;                                                 \
+    for (unsigned bits = 0; bits <= 64; bits++) {                                                  \
+        counts[bits] += tables[0][bits] + tables[1][bits] + tables[2][bits] + tables[3][bits];     \
+    }
+
+static void
+widths_portable(const uint64_t *residuals, uint32_t count, uint64_t base, uint32_t counts[65]) {
+    COUNT_WIDTHS(hk_bits_of)
+}
+
+static void add_portable(const uint64_t *from, uint32_t count, uint64_t low, uint64_t *to) {
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = from[i] + low;
+}
+
+static void
+sums_portable(const uint64_t *from, uint32_t count, uint64_t low, uint64_t start, uint64_t *to) {
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = start += from[i] + low;
+}
+
 static const struct hk_column_forms portable = {
     .unpack = unpack_portable,
     .to_doubles = to_doubles_portable,
     .to_ints = to_ints_portable,
+    .differences = differences_portable,
+    .widths = widths_portable,
+    .add = add_portable,
+    .sums = sums_portable,
 };
 
 #if HAVE_AVX2
@@ -281,14 +346,107 @@ AVX2 static uint32_t to_ints_avx2(
     return missed;
 }
 
+AVX2 static __m256i load4(const uint64_t *from) {
+    return _mm256_loadu_si256((const __m256i_u *)from);
+}
+
+AVX2 static __m256i min4(__m256i a, __m256i b) {
+    return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b));
+}
+
+AVX2 static __m256i max4(__m256i a, __m256i b) {
+    return _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b));
+}
+
+AVX2 static void differences_avx2(
+    const uint64_t *r0, uint32_t count, uint64_t *r1, uint64_t *r2, int64_t min[3],
+    int64_t max[3]) {
+    if (count < 8) {
+        differences_portable(r0, count, r1, r2, min, max);
+        return;
+    }
+    __m256i low[3], high[3];
+    for (int k = 0; k < 3; k++) {
+        low[k] = _mm256_set1_epi64x(INT64_MAX);
+        high[k] = _mm256_set1_epi64x(INT64_MIN);
+    }
+    uint32_t i = 0;
+    for (; i + 6 <= count; i += 4) {
+        const __m256i x = load4(r0 + i), y = load4(r0 + i + 1), z = load4(r0 + i + 2);
+        const __m256i d = _mm256_sub_epi64(y, x);
+        const __m256i dd = _mm256_sub_epi64(_mm256_sub_epi64(z, y), d);
+        _mm256_storeu_si256((__m256i_u *)(r1 + i), d);
+        _mm256_storeu_si256((__m256i_u *)(r2 + i), dd);
+        low[0] = min4(low[0], x);
+        high[0] = max4(high[0], x);
+        low[1] = min4(low[1], d);
+        high[1] = max4(high[1], d);
+        low[2] = min4(low[2], dd);
+        high[2] = max4(high[2], dd);
+    }
+    for (int k = 0; k < 3; k++) {
+        int64_t parts[4];
+        min[k] = INT64_MAX;
+        max[k] = INT64_MIN;
+        _mm256_storeu_si256((__m256i_u *)parts, low[k]);
+        for (int p = 0; p < 4; p++)
+            min[k] = parts[p] < min[k] ? parts[p] : min[k];
+        _mm256_storeu_si256((__m256i_u *)parts, high[k]);
+        for (int p = 0; p < 4; p++)
+            max[k] = parts[p] > max[k] ? parts[p] : max[k];
+    }
+    differences_from(r0, i, count, r1, r2, min, max);
+}
+
+static inline __attribute__((target("avx2,lzcnt"), always_inline)) unsigned bits_lzcnt(uint64_t x) {
+    return 64 - (unsigned)_lzcnt_u64(x);
+}
+
+__attribute__((target("avx2,lzcnt"))) static void
+widths_lzcnt(const uint64_t *residuals, uint32_t count, uint64_t base, uint32_t counts[65]){
+    COUNT_WIDTHS(bits_lzcnt)
+}
+
+AVX2 static void add_avx2(const uint64_t *from, uint32_t count, uint64_t low, uint64_t *to) {
+    const __m256i base = _mm256_set1_epi64x((long long)low);
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        _mm256_storeu_si256((__m256i_u *)(to + i), _mm256_add_epi64(load4(from + i), base));
+    }
+    add_portable(from + i, count - i, low, to + i);
+}
+
+/* Sums of four within the register; only the running total is carried from group to group. */
+AVX2 static void
+sums_avx2(const uint64_t *from, uint32_t count, uint64_t low, uint64_t start, uint64_t *to) {
+    const __m256i base = _mm256_set1_epi64x((long long)low), zero = _mm256_setzero_si256();
+    __m256i carry = _mm256_set1_epi64x((long long)start);
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        __m256i x = _mm256_add_epi64(load4(from + i), base);
+        x = _mm256_add_epi64(x, _mm256_slli_si256(x, 8)); /* pairs */
+        const __m256i first = _mm256_permute4x64_epi64(x, 0x50);
+        x = _mm256_add_epi64(x, _mm256_blend_epi32(zero, first, 0xf0));
+        _mm256_storeu_si256((__m256i_u *)(to + i), _mm256_add_epi64(x, carry));
+        carry = _mm256_add_epi64(carry, _mm256_permute4x64_epi64(x, 0xff));
+    }
+    sums_portable(from + i, count - i, low, (uint64_t)_mm256_extract_epi64(carry, 0), to + i);
+}
+
 static const struct hk_column_forms avx2 = {
     .unpack = unpack_avx2,
     .to_doubles = to_doubles_avx2,
     .to_ints = to_ints_avx2,
+    .differences = differences_avx2,
+    .widths = widths_lzcnt,
+    .add = add_avx2,
+    .sums = sums_avx2,
 };
 
 static const struct hk_column_forms *forms_best(void) {
-    return __builtin_cpu_supports("avx2") ? &avx2 : &portable;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const bool has_lzcnt = __get_cpuid(0x80000001, &a, &b, &c, &d) != 0 && (c & bit_LZCNT) != 0;
+    return has_lzcnt && __builtin_cpu_supports("avx2") ? &avx2 : &portable;
 }
 #else
 static const struct hk_column_forms *forms_best(void) {

@@ -133,6 +133,18 @@ struct hk_column_forms {
      * integer before (0 at the start) and the position is listed. Returns the positions. */
     uint32_t (*to_ints)(
         const double *values, uint32_t count, double scale, int64_t *ints, uint16_t *positions);
+
+    /* First and second differences of r0[0 … count) and the ranges (as signed numbers) of all
+     * three; ranges of empty ones are not set. */
+    void (*differences)(
+        const uint64_t *r0, uint32_t count, uint64_t *r1, uint64_t *r2, int64_t min[3],
+        int64_t max[3]);
+    /* counts[b] += number of residuals whose distance to `base` has b bits. */
+    void (*widths)(const uint64_t *residuals, uint32_t count, uint64_t base, uint32_t counts[65]);
+    /* to[i] = from[i] + low; in place is fine. */
+    void (*add)(const uint64_t *from, uint32_t count, uint64_t low, uint64_t *to);
+    /* to[i] = start + the sum of from[0 … i] + (i + 1) · low; in place is fine. */
+    void (*sums)(const uint64_t *from, uint32_t count, uint64_t low, uint64_t start, uint64_t *to);
 };
 
 /* What the processor allows, or the portable twins (hk_column_use_simd). */

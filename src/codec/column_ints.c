@@ -23,78 +23,49 @@ struct plan {
     size_t bits; /* all in all, without the fixed parts */
 };
 
-/* Fills residuals[1] and [2]; [0] is a copy of the integers. */
-static void differences(struct hk_column_work *work, uint32_t count) {
-    uint64_t *r0 = work->residuals[0], *r1 = work->residuals[1], *r2 = work->residuals[2];
-    memcpy(r0, work->ints, count * sizeof(*r0));
-    for (uint32_t i = 0; i + 1 < count; i++)
-        r1[i] = r0[i + 1] - r0[i];
-    for (uint32_t i = 0; i + 2 < count; i++)
-        r2[i] = r1[i + 1] - r1[i];
-}
-
+/* Range of a form's residuals. */
 struct range {
-    int64_t min, max;  /* of all residuals */
+    int64_t min;
     int64_t inner_min; /* where the bulk of them begins, by samples */
     unsigned bits, inner_bits;
 };
 
-static void sort_samples(int64_t *samples, uint32_t count) {
-    for (uint32_t i = 1; i < count; i++) {
-        int64_t x = samples[i];
-        uint32_t k = i;
-        for (; k > 0 && samples[k - 1] > x; k--)
-            samples[k] = samples[k - 1];
-        samples[k] = x;
-    }
-}
-
-static struct range range_of(const uint64_t *residuals, uint32_t count) {
-    int64_t min = (int64_t)residuals[0], max = min;
-    for (uint32_t i = 1; i < count; i++) {
-        int64_t x = (int64_t)residuals[i];
-        min = x < min ? x : min;
-        max = x > max ? x : max;
-    }
-    struct range range = { min, max, min, hk_bits_of((uint64_t)max - (uint64_t)min), 0 };
+/* The second smallest and second largest of samples bound the bulk. */
+static struct range range_of(const uint64_t *residuals, uint32_t count, int64_t min, int64_t max) {
+    struct range range = { min, min, hk_bits_of((uint64_t)max - (uint64_t)min), 0 };
     range.inner_bits = range.bits;
     if (count < 24) return range;
-    int64_t samples[SAMPLES_MAX];
-    uint32_t taken = count < 256 ? SAMPLES_MAX / 2 : SAMPLES_MAX;
-    for (uint32_t i = 0; i < taken; i++)
-        samples[i] = (int64_t)residuals[(uint64_t)i * count / taken];
-    sort_samples(samples, taken);
-    int64_t low = samples[1], high = samples[taken - 2];
-    uint64_t width = (uint64_t)high - (uint64_t)low;
+    int64_t low[2] = { INT64_MAX, INT64_MAX }, high[2] = { INT64_MIN, INT64_MIN };
+    const uint32_t taken = count < 256 ? SAMPLES_MAX / 2 : SAMPLES_MAX, step = count / taken;
+    for (uint32_t i = 0; i < taken; i++) {
+        int64_t x = (int64_t)residuals[i * step];
+        low[1] = x < low[0] ? low[0] : x < low[1] ? x : low[1];
+        low[0] = x < low[0] ? x : low[0];
+        high[1] = x > high[0] ? high[0] : x > high[1] ? x : high[1];
+        high[0] = x > high[0] ? x : high[0];
+    }
+    const uint64_t width = (uint64_t)high[1] - (uint64_t)low[1];
     range.inner_bits = hk_bits_of(width);
     /* A margin of half the inner width, so that only far outliers fall below. */
-    uint64_t margin = width / 2 + 1;
-    if ((uint64_t)low - (uint64_t)min > margin) range.inner_min = (int64_t)((uint64_t)low - margin);
+    const uint64_t margin = width / 2 + 1;
+    if ((uint64_t)low[1] - (uint64_t)min > margin) {
+        range.inner_min = (int64_t)((uint64_t)low[1] - margin);
+    }
     return range;
 }
 
 /* Chooses the packed width for residuals above `base`. */
 static struct plan plan_width(const uint64_t *residuals, uint32_t count, uint64_t base) {
-    uint32_t counts[4][65] = { 0 };
-    uint32_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        counts[0][hk_bits_of(residuals[i] - base)]++;
-        counts[1][hk_bits_of(residuals[i + 1] - base)]++;
-        counts[2][hk_bits_of(residuals[i + 2] - base)]++;
-        counts[3][hk_bits_of(residuals[i + 3] - base)]++;
-    }
-    for (; i < count; i++)
-        counts[0][hk_bits_of(residuals[i] - base)]++;
-    unsigned widest = 0;
-    for (unsigned bits = 1; bits <= 64; bits++) {
-        counts[0][bits] += counts[1][bits] + counts[2][bits] + counts[3][bits];
-        if (counts[0][bits] > 0) widest = bits;
-    }
+    uint32_t counts[65] = { 0 };
+    hk_column_forms()->widths(residuals, count, base, counts);
+    unsigned widest = 64;
+    while (widest > 0 && counts[widest] == 0)
+        widest--;
     const unsigned position_bits = hk_bits_of(count - 1);
     struct plan plan = { base, count, 0, widest, 0, (size_t)count * widest };
     uint32_t above = 0;
     for (unsigned width = widest; width > 0; width--) {
-        above += counts[0][width];
+        above += counts[width];
         if (above > HK_COLUMN_COUNT_MAX / 2) break;
         size_t bits = (size_t)count * (width - 1) + 24 +
                       (size_t)above * (position_bits + widest - (width - 1));
@@ -140,8 +111,7 @@ put_packed(struct hk_column_work *work, const struct plan *plan, unsigned form, 
     to = hk_varint_put(to, hk_zigzag((int64_t)plan->base));
     for (unsigned i = 0; i < form; i++)
         to = hk_varint_put(to, hk_zigzag((int64_t)work->residuals[i][0]));
-    for (uint32_t i = 0; i < plan->count; i++)
-        work->packed[i] = residuals[i] - plan->base;
+    hk_column_forms()->add(residuals, plan->count, 0 - plan->base, work->packed);
     to = hk_bits_pack(work->packed, plan->count, plan->width, to);
     return plan->patches > 0 ? put_patches(work, plan, residuals, to) : to;
 }
@@ -164,19 +134,22 @@ plan_bytes(const struct hk_column_work *work, const struct plan *plan, unsigned 
 
 uint8_t *hk_ints_encode(
     struct hk_column_work *work, uint32_t count, uint8_t *to, enum hk_column_kind *out_kind) {
-    differences(work, count);
     const unsigned forms = count < FORMS ? count : FORMS;
+    int64_t min[FORMS], max[FORMS];
+    memcpy(work->residuals[0], work->ints, count * sizeof(*work->ints));
+    hk_column_forms()->differences(
+        work->residuals[0], count, work->residuals[1], work->residuals[2], min, max);
     struct range ranges[FORMS] = { 0 };
     unsigned fewest = 64;
     for (unsigned form = 0; form < forms; form++) {
-        ranges[form] = range_of(work->residuals[form], count - form);
+        ranges[form] = range_of(work->residuals[form], count - form, min[form], max[form]);
         if (ranges[form].inner_bits < fewest) fewest = ranges[form].inner_bits;
     }
     struct plan best = { 0 };
     unsigned best_form = FORMS;
     size_t best_bytes = SIZE_MAX;
     for (unsigned form = 0; form < forms; form++) {
-        if (ranges[form].inner_bits > fewest + 1) continue;
+        if (ranges[form].inner_bits > fewest) continue;
         struct plan plan = plan_form(work->residuals[form], count - form, &ranges[form]);
         size_t bytes = plan_bytes(work, &plan, form);
         if (bytes >= best_bytes) continue;
@@ -248,26 +221,22 @@ bool hk_ints_decode(
         (width > 63 || !get_patches(work, in, left, width, residuals))) {
         return false;
     }
-    uint64_t value = (uint64_t)start[0], step = (uint64_t)start[1];
-    const uint64_t low = (uint64_t)base;
+    const struct hk_column_forms *forms = hk_column_forms();
+    const uint64_t low = (uint64_t)base, first = (uint64_t)start[0], step = (uint64_t)start[1];
     uint64_t *to = (uint64_t *)out;
     switch (form) {
     case 0:
-        for (uint32_t i = 0; i < left; i++)
-            to[i] = residuals[i] + low;
+        forms->add(residuals, left, low, to);
         break;
     case 1:
-        to[0] = value;
-        for (uint32_t i = 0; i < left; i++)
-            to[i + 1] = value += residuals[i] + low;
+        to[0] = first;
+        forms->sums(residuals, left, low, first, to + 1);
         break;
     default:
-        to[0] = value;
-        to[1] = value += step;
-        for (uint32_t i = 0; i < left; i++) {
-            step += residuals[i] + low;
-            to[i + 2] = value += step;
-        }
+        to[0] = first;
+        to[1] = first + step;
+        forms->sums(residuals, left, low, step, residuals);
+        forms->sums(residuals, left, 0, first + step, to + 2);
         break;
     }
     return true;

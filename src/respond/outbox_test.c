@@ -122,7 +122,7 @@ static void new_directory(void) {
     CHECK(mkdtemp(directory) != NULL);
 }
 
-static int remove_file(void *self, const char *name) {
+static int remove_entry(void *self, const char *name) {
     char path[512];
     (void)self;
     (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
@@ -130,7 +130,7 @@ static int remove_file(void *self, const char *name) {
 }
 
 static void remove_directory(void) {
-    CHECK_INT(hk_dir_list(directory, remove_file, NULL), 0);
+    CHECK_INT(hk_dir_list(directory, remove_entry, NULL), 0);
     CHECK_INT(rmdir(directory), 0);
 }
 
@@ -339,9 +339,6 @@ TEST(command) {
     struct fixture fixture = set_up(&setting);
     send_event(&fixture, "a", false);
     WAIT_STATS(&fixture, stats.exec_done == 1 && stats.unanswered == 0);
-    struct hk_respond_stats numbers;
-    hk_respond_get_stats(fixture.respond, &numbers);
-    printf("# last commit: %lld us\n", (long long)numbers.commit_ns / 1000);
     send_event(&fixture, "a", true); /* not asked for */
     CHECK(hk_respond_flush(fixture.respond, 10000));
     char text[256];

@@ -240,9 +240,9 @@ void hk_sender_wake(struct sender *sender);
 
 struct push;
 
-hk_err hk_push_create(const struct hk_push_config *config, struct sender *sender, struct push **out)
-    HK_MUST_CHECK;
-void hk_push_destroy(struct push *push);
+hk_err hk_alert_push_create(
+    const struct hk_push_config *config, struct sender *sender, struct push **out) HK_MUST_CHECK;
+void hk_alert_push_destroy(struct push *push);
 
 /* Takes in an event. */
 void hk_push_event(struct push *push, const struct message *message);
