@@ -35,7 +35,7 @@ struct promtest_eval {
     int64_t start_ms, end_ms, step_ms;
     bool range, fail, warn, info, no_warn, no_info, ordered;
     unsigned line;
-    char fail_text[2048];
+    char fail_text[2048], warn_text[2048], info_text[2048];
 };
 
 static inline void promtest_fail(
@@ -210,6 +210,14 @@ out:
     hk_buf_deinit(&text);
 }
 
+/* Is the text (or, if it is empty, anything) among the annotations? */
+static inline bool promtest_has(const struct hk_str *items, uint32_t count, const char *text) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (text[0] == 0 || hk_str_is(items[i], text)) return true;
+    }
+    return false;
+}
+
 static inline void promtest_annotations(
     struct promtest *test, const struct promtest_eval *eval, const struct hk_query_result *result) {
     char none[] = "";
@@ -267,20 +275,26 @@ out:
     hk_arena_deinit(&arena);
 }
 
+/* The text behind "msg:", if there is one; `out` has 2048 bytes. */
+static inline void promtest_message(char *out, const char *text) {
+    const char *message = strstr(text, "msg:");
+    if (message != NULL) (void)snprintf(out, 2048, "%s", message + 5);
+}
+
 static inline void promtest_expect(struct promtest_eval *eval, const char *text) {
     if (strncmp(text, "fail", 4) == 0) {
         eval->fail = true;
-        const char *message = strstr(text, "msg:");
-        if (message != NULL)
-            (void)snprintf(eval->fail_text, sizeof(eval->fail_text), "%s", message + 5);
+        promtest_message(eval->fail_text, text);
     } else if (strncmp(text, "no_warn", 7) == 0) {
         eval->no_warn = true;
     } else if (strncmp(text, "no_info", 7) == 0) {
         eval->no_info = true;
     } else if (strncmp(text, "warn", 4) == 0) {
         eval->warn = true;
+        promtest_message(eval->warn_text, text);
     } else if (strncmp(text, "info", 4) == 0) {
         eval->info = true;
+        promtest_message(eval->info_text, text);
     } else if (strncmp(text, "ordered", 7) == 0) {
         eval->ordered = true;
     }

@@ -1,6 +1,7 @@
 /* Routes of the API and the answers' common forms. */
 #include "api/api_internal.h"
 
+#include "api/page.h"
 #include "base/mem.h"
 
 static const struct {
@@ -135,6 +136,7 @@ void hk_api_handle(struct hk_api *api, struct hk_loop *loop, struct hk_http_exch
         row->handle(row->self, exchange);
         return;
     }
+    if (!path_known && hk_page_respond(exchange)) return;
     if (path_known) {
         hk_api_respond_error(exchange, 405, "bad_data", HK_STR("method not allowed"));
         return;

@@ -70,7 +70,7 @@ size_t hk_format_double(double value, char *out) {
         memcpy(out + len, digits + 1, count - 1);
         len += count - 1;
     }
-    return len + (size_t)snprintf(out + len, HK_DOUBLE_BYTES_MAX - len, "e%+d", exponent);
+    return len + (size_t)snprintf(out + len, HK_DOUBLE_BYTES_MAX - len, "e%+03d", exponent);
 }
 
 /* Inverse of days_of_date in str.c (Hinnant, civil_from_days). */

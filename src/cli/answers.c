@@ -150,8 +150,8 @@ put_rule(struct hk_table *table, const struct hk_value *group, const struct hk_v
     hk_table_cell(table, hk_value_text(hk_value_get(rule, "name")));
     hk_table_cell(table, alert ? HK_STR("alert") : HK_STR("record"));
     hk_table_cell(table, state);
-    hk_table_cell(table, hk_value_text(hk_value_get(rule, "way")));
-    struct hk_str why = hk_value_text(hk_value_get(rule, "why"));
+    hk_table_cell(table, hk_value_text(hk_value_get(rule, "path")));
+    struct hk_str why = hk_value_text(hk_value_get(rule, "pathReason"));
     struct hk_str error = hk_value_text(hk_value_get(rule, "lastError"));
     hk_table_cell(table, error.len > 0 ? error : why);
     hk_table_cell(table, hk_value_text(hk_value_get(rule, "query")));

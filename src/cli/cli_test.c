@@ -299,7 +299,7 @@ static const struct {
     { hk_answer_targets, "{}", NULL },
     { hk_answer_rules,
       "{\"data\":{\"groups\":[{\"name\":\"g\",\"rules\":[{\"name\":\"A\",\"type\":"
-      "\"alerting\",\"state\":\"firing\",\"way\":\"tick\",\"why\":\"subquery\","
+      "\"alerting\",\"state\":\"firing\",\"path\":\"tick\",\"pathReason\":\"subquery\","
       "\"query\":\"x\"},{\"name\":\"r\",\"type\":\"recording\",\"health\":\"err\","
       "\"lastError\":\"bad\"}]}]}}",
       "group,rule,kind,state,judged,why,expression\r\ng,A,alert,firing,tick,subquery,x\r\n"

@@ -71,9 +71,6 @@ hk_err hk_serve_read(const struct hk_call *call, struct hk_serve_options *out) {
 int hk_cmd_serve(struct hk_call *call) {
     struct hk_serve_options options;
     if (hk_serve_read(call, &options) < 0) return hk_cli_usage(call);
-    if (hk_cli_serve() == NULL) {
-        hk_buf_text(call->error, "hark serve: this binary was built without the server\n");
-        return HK_EXIT_FAILED;
-    }
-    return hk_cli_serve()(&options);
+    hk_assert(call->serve != NULL);
+    return call->serve(&options);
 }

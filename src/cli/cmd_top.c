@@ -42,7 +42,7 @@ static int draw(struct hk_str frame) {
     for (size_t at = 0; at < frame.len;) {
         size_t end = hk_str_find(frame, '\n', at);
         hk_buf_str(&out, hk_str_part(frame, at, end));
-        hk_buf_text(&out, "\033[K\r\n");
+        hk_buf_text(&out, "\033[K\n");
         at = end + 1;
     }
     hk_buf_text(&out, "\033[J");

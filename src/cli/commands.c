@@ -130,12 +130,6 @@ const struct hk_command hk_commands[] = {
 };
 const size_t hk_command_count = HK_COUNT(hk_commands);
 
-static hk_serve_function serve_function;
-
-hk_serve_function hk_cli_serve(void) {
-    return serve_function;
-}
-
 void hk_cli_flush(struct hk_call *call) {
     if (call->out->len > 0) (void)fwrite(call->out->ptr, 1, call->out->len, stdout);
     (void)fflush(stdout);
@@ -177,13 +171,13 @@ static int dispatch(struct hk_call *call, int argc, const char *const *argv) {
     return err < 0 ? hk_cli_usage(call) : command->run(call);
 }
 
-int hk_cli_main(int argc, const char *const *argv, hk_serve_function serve) {
+int hk_cli_main(
+    int argc, const char *const *argv, int (*serve)(const struct hk_serve_options *options)) {
     struct hk_buf out;
     struct hk_buf error;
     hk_buf_init(&out, OUTPUT_BYTES_MAX);
     hk_buf_init(&error, 64 << 20);
-    struct hk_call call = { .out = &out, .error = &error };
-    serve_function = serve;
+    struct hk_call call = { .out = &out, .error = &error, .serve = serve };
     int code = dispatch(&call, argc, argv);
     bool lost = out.err < 0 || error.err < 0;
     hk_cli_flush(&call);

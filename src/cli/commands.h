@@ -8,14 +8,9 @@
 extern const struct hk_command hk_commands[];
 extern const size_t hk_command_count;
 
-/* What `hark serve` starts; set once by main before any subcommand runs. */
-typedef int (*hk_serve_function)(const struct hk_serve_options *options);
-
-/* Runs the program; everything but starting threads happens here. Gives the exit code. */
-int hk_cli_main(int argc, const char *const *argv, hk_serve_function serve);
-
-/* The function given to hk_cli_main. */
-hk_serve_function hk_cli_serve(void);
+/* Runs the program; `serve` is what `hark serve` starts (hk_engine_serve). Gives the exit code. */
+int hk_cli_main(
+    int argc, const char *const *argv, int (*serve)(const struct hk_serve_options *options));
 
 /* Writes what is in call->out and call->error to the process' standard streams, and empties it. */
 void hk_cli_flush(struct hk_call *call);

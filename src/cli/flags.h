@@ -27,6 +27,7 @@ struct hk_flag {
 };
 
 struct hk_command;
+struct hk_serve_options;
 
 /* One call of a subcommand; everything is borrowed from argv. */
 struct hk_call {
@@ -36,6 +37,7 @@ struct hk_call {
     int argument_count;
     struct hk_buf *out;   /* standard output, written at the end or by hk_cli_flush */
     struct hk_buf *error; /* standard error, likewise */
+    int (*serve)(const struct hk_serve_options *options); /* what `hark serve` starts */
 };
 
 struct hk_command {

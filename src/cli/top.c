@@ -21,8 +21,8 @@ static const char *const queries[HK_TOP_FIGURES] = {
     [HK_TOP_NET_OUT] =
         "sum(rate(node_network_transmit_bytes_total{job=\"hark-host\",device!=\"lo\"}[5s]))",
     [HK_TOP_ROOT_USED] =
-        "1 - max(node_filesystem_avail_bytes{job=\"hark-host\",mountpoint=\"/\"}) / "
-        "max(node_filesystem_size_bytes{job=\"hark-host\",mountpoint=\"/\"})",
+        ("1 - max(node_filesystem_avail_bytes{job=\"hark-host\",mountpoint=\"/\"}) / "
+         "max(node_filesystem_size_bytes{job=\"hark-host\",mountpoint=\"/\"})"),
 };
 
 const char *hk_top_query(enum hk_top_figure figure) {

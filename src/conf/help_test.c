@@ -91,7 +91,7 @@ static const struct {
     { "scrape_interval", HK_OK, "duration; default global.scrape_interval" },
     { "host_metrics.interval", HK_OK, "interval: duration, 100ms to 1h; default 1s" },
     { "limits", HK_OK, "request_bytes: size, 64KiB to 1GiB; default 64MiB" },
-    { "spin", HK_OK, "one of off, adaptive, always; default adaptive" },
+    { "spin", HK_OK, "one of off, adaptive, always; default off" },
     { "remote_write", HK_OK, "write_relabel_configs" },
     { "kubernetes_sd_configs", HK_OK, "Not acted on yet" },
     { "rule", HK_OK, "keep_firing_for" },

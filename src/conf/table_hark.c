@@ -282,7 +282,7 @@ static const struct hk_option config_options[] = {
     INT("shards", shards, .fallback = "0", .fallback_text = "half of the processors", RANGE(0, 256),
         .unit = "shards", .help = "Threads that receive"),
     ENUM(
-        "spin", spin, .choices = spins, .fallback = "adaptive",
+        "spin", spin, .choices = spins, .fallback = "off",
         .help = "Whether shards poll in place of sleeping: lower latency for a busy processor"),
     ENUM(
         "ack", ack, .choices = acks, .fallback = "durable",

@@ -131,6 +131,33 @@ static hk_err check_exposure(const struct hk_engine *engine, struct hk_str addre
         HK_STR_ARG(address));
 }
 
+static hk_err open_door(struct hk_engine *engine) {
+    const struct hk_conf_server *server = &engine->config->server;
+    engine->token = server->token.value;
+    if (server->token_file.len > 0) {
+        char path[4096];
+        char text[4096] = { 0 };
+        (void)snprintf(path, sizeof(path), "%.*s", HK_STR_ARG(server->token_file));
+        int fd = hk_file_open(path, HK_FILE_READ);
+        int64_t got = fd < 0 ? fd : hk_file_read(fd, text, sizeof(text) - 1, 0);
+        hk_file_close(fd);
+        if (got < 0) return hk_fail(HK_E_IO, "server.token_file %s: %s", path, strerror((int)-got));
+        struct hk_str token = hk_str_trim((struct hk_str){ text, (size_t)got });
+        if (token.len == 0) return hk_fail(HK_E_INVALID, "server.token_file %s is empty", path);
+        char *copy = hk_mem_copy(token.ptr, token.len);
+        if (copy == NULL) return HK_E_NOMEM;
+        engine->token = (struct hk_str){ copy, token.len };
+        engine->token_memory = copy;
+    }
+    if (server->tls == NULL) return HK_OK;
+    struct hk_tls_options tls = {
+        .cert_file = server->tls->cert_file,
+        .key_file = server->tls->key_file,
+        .client_ca_file = server->tls->client_ca_file,
+    };
+    return hk_tls_create(&tls, &engine->tls);
+}
+
 static hk_err listen_all(struct hk_engine *engine, const struct hk_serve_options *options) {
     for (unsigned i = 0; i < HK_LISTENERS; i++) {
         struct hk_str address = address_of(engine, options, (enum hk_listener)i);
@@ -141,6 +168,7 @@ static hk_err listen_all(struct hk_engine *engine, const struct hk_serve_options
             .handle = hk_shard_handle,
             .admit = hk_shard_admit,
             .handler_self = shard,
+            .tls = engine->tls,
         };
         hk_http_limits_default(&http.limits);
         const struct hk_conf_limits *limits = &engine->config->limits;
@@ -225,6 +253,12 @@ static void block_signals(void) {
 
 static hk_err start(struct hk_engine *engine, const struct hk_serve_options *options) {
     HK_TRY(load_config(engine, options));
+    int64_t shards = options->shards_given ? (int64_t)options->shards : engine->config->shards;
+    if (shards > 1) {
+        return hk_fail(
+            HK_E_UNSUPPORTED, "%lld shards: this version runs one; leave --shards out",
+            (long long)shards);
+    }
     engine->shard_count = 1;
     engine->spin = options->spin_given ? options->spin : (enum hk_spin)engine->config->spin;
     engine->shards = hk_mem_alloc(engine->shard_count, sizeof(engine->shards[0]));
@@ -241,6 +275,8 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         HK_TRY(hk_shard_open(&engine->shards[i], engine, i));
         HK_TRY(hk_alerts_open(&engine->shards[i]));
+        HK_TRY(hk_push_open(&engine->shards[i]));
+        HK_TRY(hk_datagrams_open(&engine->shards[i]));
     }
     struct hk_api_options api = {
         .source = engine->source,
@@ -248,6 +284,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     };
     HK_TRY(hk_api_create(&api, &engine->api));
     hk_engine_documents(engine);
+    HK_TRY(open_door(engine));
     HK_TRY(listen_all(engine, options));
     HK_TRY(hk_scraping_open(&engine->shards[0]));
     hk_event_init(&engine->worker_wake);
@@ -280,6 +317,8 @@ static void stop(struct hk_engine *engine) {
     }
     hk_store_close(engine->store);
     hk_mem_free(engine->shards);
+    hk_mem_free(engine->token_memory);
+    hk_tls_destroy(engine->tls);
     hk_exec_helper_stop(engine->exec);
     hk_config_destroy(engine->config);
 }

@@ -5,14 +5,17 @@
 #include "api/api.h"
 #include "conf/config.h"
 #include "engine/alerts.h"
+#include "engine/datagrams.h"
 #include "engine/pass.h"
 #include "engine/scraping.h"
 #include "ingest/meta_seen.h"
 #include "ingest/otlp.h"
 #include "ingest/otlp_json.h"
 #include "ingest/otlp_response.h"
+#include "ingest/pushgateway.h"
 #include "net/http.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "os/thread.h"
 #include "stream/lag.h"
 
@@ -30,6 +33,9 @@ enum hk_answer {
     HK_ANSWER_OTLP_GRPC,
     HK_ANSWER_OTLP_PROTO,
     HK_ANSWER_OTLP_JSON,
+    HK_ANSWER_INFLUX,   /* 204; errors are JSON */
+    HK_ANSWER_OK,       /* 200 without a body */
+    HK_ANSWER_ACCEPTED, /* 202 without a body */
 };
 
 struct hk_waiting {
@@ -66,6 +72,10 @@ struct hk_shard {
     struct hk_meta_seen *seen;
     struct hk_alerts alerts;
     struct hk_scraping scraping;
+    struct hk_datagrams datagrams;
+    struct hk_push *push; /* NULL = off */
+    struct hk_context push_context;
+    int64_t push_next_ms;
     struct hk_buf recalled; /* alert states found in the log: u32 bytes and the record, each */
     int64_t readable_ns;    /* of the request in hand, for the latency of actions */
     bool snapshot_due;      /* the next commit carries a complete snapshot of states */
@@ -81,7 +91,9 @@ struct hk_engine {
     uint32_t shard_count;
     struct hk_str data_dir, external_url;
     struct hk_exec_helper *exec; /* NULL when it could not be started */
-    struct hk_str token;         /* bearer token that requests need, or empty */
+    struct hk_tls *tls;
+    char *token_memory;  /* when it came from a file */
+    struct hk_str token; /* bearer token that requests need, or empty */
     enum hk_spin spin;
     uint64_t memory_max;
     struct hk_hash128 identity_base; /* tenant and configuration epoch */
@@ -105,6 +117,16 @@ void hk_receive_refuse(
 
 /* Is it a receiver's request? Then takes and answers it. */
 bool hk_receive(struct hk_shard *shard, struct hk_http_exchange *exchange);
+
+/* Influx line protocol, v1 and v2; the request has been admitted and there is room. */
+void hk_receive_influx(struct hk_shard *shard, struct hk_http_exchange *exchange, bool v2);
+
+/* PUT, POST and DELETE of /metrics/job/…; likewise. */
+void hk_receive_push(struct hk_shard *shard, struct hk_http_exchange *exchange);
+
+/* Pushed groups: makes the registry; expires and repeats groups. */
+hk_err hk_push_open(struct hk_shard *shard) HK_MUST_CHECK;
+void hk_push_turn(struct hk_shard *shard, int64_t now_ms);
 
 /* Answers when `commit` is durable (at once if it is). */
 void hk_shard_wait(struct hk_shard *shard, struct hk_waiting *waiting);

@@ -60,8 +60,13 @@ void hk_receive_refuse(
         hk_rpc_status_json(grpc_code(status), text, 0, &details);
         hk_http_respond(exchange, status, HK_STR("application/json"), hk_buf_get(&details));
         break;
+    case HK_ANSWER_INFLUX:
+        hk_http_respond(exchange, status, HK_STR("application/json"), text);
+        break;
     case HK_ANSWER_NO_CONTENT:
     case HK_ANSWER_RW2:
+    case HK_ANSWER_OK:
+    case HK_ANSWER_ACCEPTED:
     default:
         hk_buf_str(&details, text);
         hk_buf_char(&details, '\n');
@@ -251,6 +256,26 @@ static enum hk_answer first_guess(enum hk_ledger_receiver receiver) {
     return HK_ANSWER_NO_CONTENT;
 }
 
+/* Refuses while nothing can be made durable or there is no room. False: refused. */
+static bool
+may_receive(struct hk_shard *shard, struct hk_http_exchange *exchange, enum hk_answer answer) {
+    int disk = atomic_load_explicit(&shard->disk_err, memory_order_acquire);
+    if (disk < 0) {
+        struct hk_str text = disk == HK_E_NOSPACE
+                                 ? HK_STR("disk is full: nothing can be made durable")
+                                 : HK_STR("the log cannot be written");
+        hk_receive_refuse(exchange, answer, 503, text, 5);
+        return false;
+    }
+    if (!hk_store_has_room(shard->pass.shard)) {
+        hk_receive_refuse(exchange, answer, 503, HK_STR("sealing does not keep up, send again"), 1);
+        return false;
+    }
+    hk_arena_reset(&shard->arena);
+    hk_fail_clear();
+    return true;
+}
+
 static void receive(
     struct hk_shard *shard, struct hk_http_exchange *exchange, enum hk_ledger_receiver receiver) {
     struct request request = {
@@ -264,21 +289,7 @@ static void receive(
         hk_http_respond(exchange, 405, HK_STR("text/plain"), HK_STR("use POST\n"));
         return;
     }
-    int disk = atomic_load_explicit(&shard->disk_err, memory_order_acquire);
-    if (disk < 0) {
-        struct hk_str text = disk == HK_E_NOSPACE
-                                 ? HK_STR("disk is full: nothing can be made durable")
-                                 : HK_STR("the log cannot be written");
-        hk_receive_refuse(exchange, request.answer, 503, text, 5);
-        return;
-    }
-    if (!hk_store_has_room(shard->pass.shard)) {
-        hk_receive_refuse(
-            exchange, request.answer, 503, HK_STR("sealing does not keep up, send again"), 1);
-        return;
-    }
-    hk_arena_reset(&shard->arena);
-    hk_fail_clear();
+    if (!may_receive(shard, exchange, request.answer)) return;
     int status = receiver == HK_RECEIVER_REMOTE_WRITE ? decode_remote_write(&request)
                                                       : decode_otlp(&request);
     if (status != 0) {
@@ -289,8 +300,31 @@ static void receive(
     take(&request);
 }
 
+/* Paths of Influx and Pushgateway clients. */
+static bool receive_others(
+    struct hk_shard *shard, struct hk_http_exchange *exchange, const struct hk_http_request *http) {
+    bool post = hk_str_is(http->method, "POST");
+    bool v1 = hk_str_is(http->path, "/write");
+    bool v2 = hk_str_is(http->path, "/api/v2/write");
+    if (shard->engine->config->influx.enabled && post && (v1 || v2)) {
+        if (may_receive(shard, exchange, HK_ANSWER_INFLUX)) hk_receive_influx(shard, exchange, v2);
+        return true;
+    }
+    if (hk_str_is(http->path, "/ping")) {
+        hk_http_add_header(exchange, HK_STR("X-Influxdb-Version"), HK_STR("hark " HK_VERSION));
+        hk_http_respond(exchange, 204, HK_STR(""), HK_STR(""));
+        return true;
+    }
+    bool changes = post || hk_str_is(http->method, "PUT") || hk_str_is(http->method, "DELETE");
+    bool pushed = hk_str_starts(http->path, HK_STR("/metrics/job"));
+    if (shard->push == NULL || !changes || !pushed) return false;
+    if (may_receive(shard, exchange, HK_ANSWER_NO_CONTENT)) hk_receive_push(shard, exchange);
+    return true;
+}
+
 bool hk_receive(struct hk_shard *shard, struct hk_http_exchange *exchange) {
     const struct hk_http_request *http = hk_http_get_request(exchange);
+    if (receive_others(shard, exchange, http)) return true;
     for (size_t i = 0; i < HK_COUNT(receivers); i++) {
         if (!hk_str_is(http->path, receivers[i].path)) continue;
         bool grpc = receivers[i].receiver == HK_RECEIVER_OTLP_GRPC;

@@ -44,8 +44,13 @@ static void answer(struct hk_waiting *waiting) {
     }
     if (waiting->status != 0) {
         hk_receive_refuse(exchange, waiting->answer, waiting->status, waiting->text, 0);
-    } else if (waiting->answer == HK_ANSWER_NO_CONTENT || waiting->answer == HK_ANSWER_RW2) {
+    } else if (
+        waiting->answer == HK_ANSWER_NO_CONTENT || waiting->answer == HK_ANSWER_RW2 ||
+        waiting->answer == HK_ANSWER_INFLUX) {
         hk_http_respond(exchange, 204, HK_STR(""), HK_STR(""));
+    } else if (waiting->answer == HK_ANSWER_OK || waiting->answer == HK_ANSWER_ACCEPTED) {
+        int status = waiting->answer == HK_ANSWER_OK ? 200 : 202;
+        hk_http_respond(exchange, status, HK_STR(""), HK_STR(""));
     } else {
         answer_otlp(waiting);
     }
@@ -147,7 +152,10 @@ static void round_end(void *self) {
 static void on_tick(struct hk_timer *timer) {
     struct hk_shard *shard =
         (struct hk_shard *)(void *)((char *)timer - offsetof(struct hk_shard, tick));
-    hk_alerts_tick(shard, hk_clock_realtime_ms());
+    int64_t now_ms = hk_clock_realtime_ms();
+    hk_alerts_tick(shard, now_ms);
+    hk_datagrams_tick(shard, now_ms);
+    hk_push_turn(shard, now_ms);
     kick(shard);
     if (hk_loop_arm(shard->loop, timer, hk_loop_now_ns(shard->loop) + TICK_NS) < 0) {
         hk_log(HK_LOG_ERROR, "shard %u lost its timer", shard->index);
@@ -192,6 +200,8 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
 void hk_shard_close(struct hk_shard *shard) {
     for (size_t i = 0; i < HK_LISTENERS; i++)
         hk_http_close(shard->servers[i]);
+    hk_datagrams_close(shard);
+    hk_push_destroy(shard->push);
     hk_alerts_close(shard);
     hk_pass_deinit(&shard->pass);
     hk_buf_deinit(&shard->recalled);

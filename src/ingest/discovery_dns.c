@@ -124,13 +124,12 @@ static hk_err take_record(
     struct hk_discovery_finding *finding, struct hk_discovery_draft *draft) {
     char host[NS_MAXDNAME];
     char port_text[8];
-    uint16_t unused = 0;
     uint16_t port = (uint16_t)config->port;
     bool srv = config->type == HK_SCRAPE_DNS_SRV;
     bool mx = config->type == HK_SCRAPE_DNS_MX;
     /* SRV: priority, weight, port, target. MX: preference, host. NS: host. */
-    bool ok = !srv || (get16(data, &unused) && get16(data, &unused) && get16(data, &port));
-    ok = ok && (!mx || get16(data, &unused)) && get_name(data, host);
+    bool ok = !srv || (skip(data, 4) && get16(data, &port));
+    ok = ok && (!mx || skip(data, 2)) && get_name(data, host);
     if (!ok) return hk_fail(HK_E_MALFORMED, "broken record");
     char rooted[NS_MAXDNAME];
     memcpy(rooted, host, strlen(host) + 1);

@@ -183,7 +183,7 @@ static hk_err update_file(struct hk_discovery_file *file, bool always, bool *cha
 /* All groups of all files, which stay where they are. */
 static hk_err
 combine(const struct hk_discovery_provider *provider, struct hk_discovery_finding *all) {
-    all->parts = hk_mem_alloc(provider->file_count, sizeof(*all->parts));
+    all->parts = hk_mem_alloc(provider->file_count, sizeof(struct hk_discovery_finding *));
     if (all->parts == NULL) return HK_E_NOMEM;
     for (size_t i = 0; i < provider->file_count; i++) {
         struct hk_discovery_finding *part = provider->files[i].finding;

@@ -175,7 +175,7 @@ hk_err hk_collect_cgroup(struct hk_host *host, struct hk_buf *out) {
     char folder[HK_HOST_PATH_BYTES_MAX];
     char path[HK_HOST_PATH_BYTES_MAX + 32];
     char text[8192];
-    struct hk_str own;
+    struct hk_str own = HK_STR("");
     struct hk_str content;
     struct hk_str all;
     HK_TRY(hk_host_read(host, HK_HOST_FILE_SELF_CGROUP, &all));

@@ -703,7 +703,7 @@ TEST(metadata_once) {
 
 TEST(cut_anywhere) {
     o_reset();
-    put_everything(12);
+    put_everything(8);
     for (size_t len = 0; len < o.buf.len; len++) {
         char *cut =
             hk_mem_copy(o.buf.ptr, len); /* exact, so that a sanitizer sees each step over */
@@ -718,8 +718,8 @@ TEST(cut_anywhere) {
 
 PROPERTY(bent_bytes) {
     o_reset();
-    put_everything(12);
-    for (int i = 0; i < 5000; i++) {
+    put_everything(8);
+    for (int i = 0; i < 1500; i++) {
         char *bent = hk_mem_copy(o.buf.ptr, o.buf.len);
         for (int k = 0; k < 2; k++)
             bent[hk_test_random() % o.buf.len] = (char)hk_test_random();

@@ -178,7 +178,7 @@ TEST(simple_metrics) {
     put_simple(&family, "x", 3, 6);
     end_family(&family, &text);
     begin_family(&family, "g h", GAUGE);
-    put_simple(&family, "x", 2, NAN);
+    put_simple(&family, "x", 2, (double)NAN);
     hk_proto_put_str(&family, 5, HK_STR("bytes"));
     end_family(&family, &text);
     begin_family(&family, "u", UNTYPED);

@@ -4,8 +4,6 @@
 #include "ingest/remote_write_internal.h"
 #include "model/exemplar.h"
 
-#include <inttypes.h>
-
 struct hk_str hk_rw_type_text(uint64_t type) {
     static const struct hk_str texts[] = {
         { "unknown", 7 },         { "counter", 7 }, { "gauge", 5 }, { "histogram", 9 },
@@ -18,6 +16,13 @@ hk_err hk_rw_malformed(const uint8_t *start, const uint8_t *at) {
     return hk_fail(
         HK_E_MALFORMED, "remote write: the body is not valid protobuf from byte %td on",
         at - start);
+}
+
+hk_err hk_rw_check_size(struct hk_proto series) {
+    if (series.end - series.at <= HK_RW_SERIES_BYTES_MAX) return HK_OK;
+    return hk_fail(
+        HK_E_LIMIT, "remote write: a series over %d bytes, send it in parts",
+        HK_RW_SERIES_BYTES_MAX);
 }
 
 static hk_err read_exemplar(

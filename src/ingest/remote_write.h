@@ -16,8 +16,10 @@
 #include "model/batch.h"
 
 enum {
-    HK_RW2_SYMBOLS_MAX = 1 << 18, /* of one request; more is malformed */
-    HK_RW2_TURN_FIELDS = 1024,    /* fields looked at in one turn while symbols are collected */
+    HK_RW_SERIES_BYTES_MAX = 4 << 20, /* one series of a request: HK_E_LIMIT beyond */
+    HK_RW2_SYMBOLS_MAX = 1 << 18,     /* of one request: HK_E_LIMIT beyond */
+    HK_RW2_TURN_SYMBOLS = 1024,       /* collected in one turn */
+    HK_RW_TURN_FIELDS = 4096, /* unusual fields and series walked in one turn, then HK_FULL */
 };
 
 /*
@@ -63,7 +65,7 @@ struct hk_rw1 {
 /* Begins a 1.0 request. `base` stands for tenant and configuration epoch in the identity. */
 void hk_rw1_init(struct hk_rw1 *rw, struct hk_str body, struct hk_hash128 base);
 
-/* State: struct hk_rw1. */
+/* State: struct hk_rw1. parse may return HK_FULL without entries (a long turn was cut). */
 extern const struct hk_metric_parser hk_parser_remote_write_1;
 
 struct hk_rw2_symbol {
@@ -85,6 +87,7 @@ struct hk_rw2 {
     struct hk_rw2_symbol *symbols; /* in the batch arena */
     uint32_t symbol_count, symbol_room;
     struct hk_rw_series series;
+    struct hk_hash128 name_hash;   /* of "__name__" */
     struct hk_hash128 series_name; /* hash of the symbol that is the metric name */
     struct hk_str series_metric;
     struct hk_context context;

@@ -122,6 +122,7 @@ static hk_err open_series(
     struct hk_rw1 *rw, struct hk_batch *batch, struct hk_proto content, uint32_t ref,
     uint32_t ref_bytes) {
     struct shape shape;
+    HK_TRY(hk_rw_check_size(content));
     if (look(content, &shape) < 0) return hk_rw_malformed(rw->start, content.at);
     if (shape.label_bytes == 0 || shape.label_bytes > KEY_BYTES_MAX) {
         hk_batch_reject(

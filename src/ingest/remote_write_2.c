@@ -34,6 +34,7 @@ void hk_rw2_init(
     rw->body = rw->index = hk_proto_from(body.ptr, body.len);
     rw->start = rw->body.at;
     rw->seen = seen;
+    rw->name_hash = hk_hash128("__name__", 8);
     rw->context.hash = hk_hash_mix(base, hk_hash128("remote_write_2", 14));
     rw->context.data = rw;
 }
@@ -53,7 +54,7 @@ static hk_err grow_symbols(struct hk_rw2 *rw, struct hk_arena *arena) {
 
 /* Collects symbols for one turn: HK_OK when all are there, HK_FULL. */
 static hk_err index_symbols(struct hk_rw2 *rw, struct hk_batch *batch) {
-    for (uint32_t i = 0; i < HK_RW2_TURN_FIELDS; i++) {
+    for (uint32_t i = 0; i < HK_RW2_TURN_SYMBOLS; i++) {
         struct hk_proto_field field = { 0 };
         const uint8_t *at = rw->index.at;
         const hk_err err = hk_proto_next(&rw->index, &field);
@@ -112,14 +113,15 @@ static void gather(struct hk_proto reader, uint8_t *to) {
     }
 }
 
-/* An odd number for a position. The symbols' hashes are random, so their sum weighted with these
- * tells two sequences apart as well as a hash of the sequence would. */
-static inline uint64_t weight(uint64_t position) {
-    uint64_t x = (position + 1) * 0x9e3779b97f4a7c15ULL;
-    x ^= x >> 32;
-    x *= 0xd6e8feb86659fd93ULL;
-    return x | 1;
-}
+/* Odd numbers, one for each position. The symbols' hashes are random, so their sum weighted with
+ * these tells two sequences apart as well as a hash of the sequence would. */
+#define SPREAD(i) ((uint64_t)((i) + 1) * 0x9e3779b97f4a7c15ULL)
+#define W1(i)     (((SPREAD(i) ^ SPREAD(i) >> 32) * 0xd6e8feb86659fd93ULL) | 1),
+#define W8(i)     W1(i) W1(i + 1) W1(i + 2) W1(i + 3) W1(i + 4) W1(i + 5) W1(i + 6) W1(i + 7)
+#define W64(i)    W8(i) W8(i + 8) W8(i + 16) W8(i + 24) W8(i + 32) W8(i + 40) W8(i + 48) W8(i + 56)
+static const uint64_t weights[] = { W64(0) W64(64) W64(128) W64(192) W64(256) W64(320) W64(384)
+                                        W64(448) };
+_Static_assert(HK_COUNT(weights) == REFS_MAX, "a weight for each position");
 
 /* Checks the refs and makes the key. NULL or what is wrong with the series. */
 static const char *make_key(struct hk_rw2 *rw, struct hk_rw2_key *key) {
@@ -133,14 +135,15 @@ static const char *make_key(struct hk_rw2 *rw, struct hk_rw2_key *key) {
         if (ref >= rw->symbol_count) return "with a label ref beyond the symbols"; /* (2) */
         if (count == REFS_MAX) return "with too many labels";
         const struct hk_rw2_symbol *symbol = &rw->symbols[ref];
-        const uint64_t by = weight(count);
+        const uint64_t by = weights[count];
         sum.low += symbol->hash.low * by;
         sum.high += symbol->hash.high * (by * 0xc2b2ae3d27d4eb4fULL);
         if (name_next) {
             rw->series_metric = symbol->text;
             rw->series_name = symbol->hash;
         }
-        name_next = count++ % 2 == 0 && hk_str_is(symbol->text, "__name__");
+        name_next = count++ % 2 == 0 && symbol->hash.low == rw->name_hash.low &&
+                    symbol->hash.high == rw->name_hash.high;
     }
     if (count == 0) return "without labels";
     if (count % 2 != 0) return "with an odd number of label refs";
@@ -187,6 +190,7 @@ static hk_err report_meta(struct hk_rw2 *rw, struct hk_batch *batch, struct hk_s
 /* Opens a series for walk_open, or refuses it. HK_FULL: there is no room for its metadata. */
 static hk_err open_series(struct hk_rw2 *rw, struct hk_batch *batch, struct hk_proto content) {
     struct shape shape;
+    HK_TRY(hk_rw_check_size(content));
     if (look(content, &shape) < 0) return hk_rw_malformed(rw->start, content.at);
     hk_assert(rw->key_count < HK_BATCH_ENTRIES_MAX); /* (1) */
     struct hk_rw2_key *key = &rw->keys[rw->key_count];
@@ -308,7 +312,7 @@ static hk_err rw2_parse(void *state, struct hk_batch *batch) {
         if (err != HK_OK) return err;
     }
     reuse_keys(rw);
-    for (;;) {
+    for (uint32_t fields = 0; fields < HK_RW_TURN_FIELDS; fields++) {
         if (rw->series.rest.at != NULL) {
             const hk_err err = walk_open(rw, batch);
             if (err != HK_OK) return err;
@@ -323,6 +327,7 @@ static hk_err rw2_parse(void *state, struct hk_batch *batch) {
         if (err == HK_FULL) rw->body.at = at;
         if (err != HK_OK) return err;
     }
+    return HK_FULL; /* the turn is long enough */
 }
 
 static hk_err rw2_labels(

@@ -464,7 +464,7 @@ PROPERTY(damage) {
         CHECK(err == HK_OK || err == HK_E_MALFORMED);
         hk_mem_free(cut);
     }
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 3000; i++) {
         char *bent = hk_mem_copy(out.ptr, out.len);
         for (int k = 0; k < 2; k++)
             bent[hk_test_random() % out.len] = (char)hk_test_random();

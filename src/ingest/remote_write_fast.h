@@ -87,7 +87,7 @@ hk_rw1_parse_with(struct hk_rw1 *rw, struct hk_batch *batch, hk_key_predict *nex
         const hk_err err = hk_rw1_walk_open(rw, batch);
         if (err != HK_OK) return err;
     }
-    for (;;) {
+    for (uint32_t others = 0; others < HK_RW_TURN_FIELDS; others++) {
         const uint8_t *at = rw->body.at, *const end = rw->body.end;
         uint32_t ref = HK_REF_NONE, ref_bytes = 0;
         const uint32_t first = batch->count;
@@ -110,6 +110,7 @@ hk_rw1_parse_with(struct hk_rw1 *rw, struct hk_batch *batch, hk_key_predict *nex
         const hk_err err = hk_rw1_walk_field(rw, batch, ref, ref_bytes);
         if (err != HK_OK) return err;
     }
+    return HK_FULL; /* the turn is long enough */
 }
 
 #endif

@@ -40,6 +40,9 @@ hk_err hk_rw_put_histogram(
     struct hk_batch *batch, struct hk_entry *entry, struct hk_str message,
     struct hk_rw_counts *counts) HK_MUST_CHECK;
 
+/* A series is walked in one turn: HK_E_LIMIT with a text when it is over HK_RW_SERIES_BYTES_MAX. */
+hk_err hk_rw_check_size(struct hk_proto series) HK_MUST_CHECK;
+
 /* Stores "remote write: … at byte N" and returns HK_E_MALFORMED. */
 hk_err hk_rw_malformed(const uint8_t *start, const uint8_t *at);
 

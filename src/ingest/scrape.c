@@ -6,19 +6,29 @@
 #include "ingest/host.h"
 #include "ingest/scrape_internal.h"
 #include "os/file.h"
+#include "os/host.h"
 #include "os/timer.h"
 
 #include <stdio.h>
 
-enum { RESULTS_MAX_DEFAULT = 1024, CONNECTIONS_KEPT = 4096 };
+enum { RESULTS_MAX_DEFAULT = 1024, CONNECTIONS_KEPT_MIN = 16, CONNECTIONS_KEPT_MAX = 4096 };
 
 static void provider_changed(void *self, struct hk_discovery_provider *provider);
+
+/* Kept connections take at most half of the descriptors that this process may have. */
+static long connections_kept(void) {
+    uint64_t files = 0;
+    uint64_t address_bytes = 0;
+    hk_process_limits(&files, &address_bytes);
+    if (files / 2 > CONNECTIONS_KEPT_MAX) return CONNECTIONS_KEPT_MAX;
+    return files / 2 < CONNECTIONS_KEPT_MIN ? CONNECTIONS_KEPT_MIN : (long)(files / 2);
+}
 
 static hk_err open_parts(struct hk_scrape *scrape, const struct hk_scrape_options *options) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return HK_E_NOMEM;
     scrape->multi = curl_multi_init();
     if (scrape->multi == NULL) return HK_E_NOMEM;
-    (void)curl_multi_setopt(scrape->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
+    (void)curl_multi_setopt(scrape->multi, CURLMOPT_MAXCONNECTS, connections_kept());
     scrape->timer_fd = hk_timer_create();
     if (scrape->timer_fd < 0) {
         return hk_fail(HK_E_IO, "scrape timer: %s", strerror(-scrape->timer_fd));

@@ -146,7 +146,8 @@ struct hk_scrape_job_config {
     } relabel, metric_relabel;
     /*
      * Internal targets: not NULL, the body comes from this function (text format), called on the
-     * scrape thread; nothing is connected. It may take a few ms and must not block.
+     * scrape thread; nothing is connected. It may take a few ms and must not block. `body_self`
+     * must live until hk_scrape_destroy, also when the job is replaced.
      */
     hk_err (*body)(void *self, struct hk_buf *out);
     void *body_self;

@@ -75,7 +75,7 @@ static hk_err set_secret(CURL *easy, CURLoption option, struct hk_str value, str
     if (file.len == 0) return set_optional(easy, option, value);
     char *text = hk_mem_alloc(SECRET_BYTES_MAX, 1);
     if (text == NULL) return HK_E_NOMEM;
-    struct hk_str secret;
+    struct hk_str secret = HK_STR("");
     hk_err err = read_secret(file, text, &secret);
     if (err >= 0) err = set_text(easy, option, secret);
     hk_mem_free(text);
@@ -188,6 +188,9 @@ hk_err hk_scrape_http_setup(
     struct curl_slist **connect_to) {
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    /* After a timeout do not wait for a resolver thread that hangs: it ends on its own, and waiting
+     * would hold up all other targets. */
+    (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, http->follow_redirects ? 1L : 0L);

@@ -187,6 +187,11 @@ fail_at_once(struct hk_scrape *scrape, struct hk_scrape_slot *slot, hk_err err, 
 
 /* --- transfers -------------------------------------------------------------------------------- */
 
+static uint64_t body_bytes_max(const struct hk_scrape_target *target) {
+    uint64_t limit = target->limits.body_bytes;
+    return limit == 0 || limit > HK_SCRAPE_BODY_BYTES_MAX ? HK_SCRAPE_BODY_BYTES_MAX : limit;
+}
+
 /* Body bytes as they come, decompressed. Returning less than `bytes` ends the transfer. */
 static size_t take_body(char *data, size_t size, size_t count, void *user) {
     struct hk_scrape_transfer *transfer = user;
@@ -195,8 +200,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *user) {
     long status = 0;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200) return bytes; /* the page of an error is of no use */
-    uint64_t body_max = transfer->target->limits.body_bytes;
-    if (body_max == 0 || body_max > HK_SCRAPE_BODY_BYTES_MAX) body_max = HK_SCRAPE_BODY_BYTES_MAX;
+    uint64_t body_max = body_bytes_max(transfer->target);
     if (bytes > body_max - transfer->body.len) {
         transfer->over_limit = true;
         return 0;
@@ -325,16 +329,15 @@ static hk_err judge(
     struct hk_scrape *scrape, struct hk_scrape_transfer *transfer, CURLcode code,
     struct hk_scrape_result *result) {
     const struct hk_scrape_target *target = transfer->target;
+    uint64_t body_max = body_bytes_max(target);
     long status = 0;
     char *content_type = NULL;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
     result->status = (int)status;
     if (transfer->over_limit) {
-        uint64_t limit = target->limits.body_bytes;
-        if (limit == 0) limit = HK_SCRAPE_BODY_BYTES_MAX;
         return hk_fail(
-            HK_E_LIMIT, "body size limit exceeded (%llu bytes)", (unsigned long long)limit);
+            HK_E_LIMIT, "body size limit exceeded (%llu bytes)", (unsigned long long)body_max);
     }
     if (transfer->out_of_memory) return hk_fail(HK_E_NOMEM, "no memory for the body");
     if (code == CURLE_OPERATION_TIMEDOUT) {

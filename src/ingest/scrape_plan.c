@@ -22,7 +22,7 @@ static hk_err keep_target(struct builder *builder, struct hk_scrape_target *targ
                            HK_STR_ARG(builder->job->config.name), HK_SCRAPE_TARGETS_MAX)
                      : hk_mem_grow(
                            &plan->targets, &builder->capacity, plan->target_count + 1U,
-                           sizeof(*plan->targets));
+                           sizeof(struct hk_scrape_target *));
     if (err < 0) {
         hk_scrape_target_unref(target);
         return err;
@@ -38,7 +38,7 @@ static hk_err drop_target(struct builder *builder, struct hk_scrape_target *targ
     if (plan->dropped_count < HK_SCRAPE_DROPPED_MAX) {
         err = hk_mem_grow(
             &plan->dropped, &builder->dropped_capacity, plan->dropped_count + 1U,
-            sizeof(*plan->dropped));
+            sizeof(struct hk_scrape_target *));
         if (err >= 0) {
             plan->dropped[plan->dropped_count++] = target;
             return HK_OK;

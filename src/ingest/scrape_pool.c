@@ -182,9 +182,9 @@ static void add_slots(struct hk_scrape *scrape, struct merge *merge) {
 
 static hk_err merge_init(struct merge *merge, size_t old_count, size_t new_count) {
     *merge = (struct merge){
-        .kept = hk_mem_alloc(old_count + new_count, sizeof(*merge->kept)),
-        .removed = hk_mem_alloc(old_count, sizeof(*merge->removed)),
-        .added = hk_mem_alloc(new_count, sizeof(*merge->added)),
+        .kept = hk_mem_alloc(old_count + new_count, sizeof(struct hk_scrape_slot *)),
+        .removed = hk_mem_alloc(old_count, sizeof(struct hk_scrape_slot *)),
+        .added = hk_mem_alloc(new_count, sizeof(struct hk_scrape_target *)),
     };
     bool ok = merge->kept != NULL && merge->removed != NULL && merge->added != NULL;
     return ok ? HK_OK : HK_E_NOMEM;

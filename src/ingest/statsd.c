@@ -27,27 +27,26 @@ struct line {
     bool absolute; /* a gauge that is set */
 };
 
-/* Cuts the part before the first `c` off `rest`; all of it if there is none. */
-static struct hk_str cut(struct hk_str *rest, char c) {
-    const size_t at = hk_str_find(*rest, c, 0);
-    const struct hk_str part = hk_str_part(*rest, 0, at);
-    *rest = hk_str_part(*rest, at + 1, rest->len);
+/* Cuts the part before the first `c` off `rest`; all of it if there is none. Parts are a few bytes
+ * long: a loop is faster than memchr. */
+static inline struct hk_str cut(struct hk_str *rest, char c) {
+    struct hk_str part = { rest->ptr, 0 };
+    while (part.len < rest->len && part.ptr[part.len] != c)
+        part.len++;
+    const size_t taken = part.len < rest->len ? part.len + 1 : part.len;
+    *rest = (struct hk_str){ rest->ptr + taken, rest->len - taken };
     return part;
 }
 
 static bool read_kind(struct hk_str type, enum kind *out) {
-    if (hk_str_is(type, "c")) {
-        *out = KIND_COUNTER;
-    } else if (hk_str_is(type, "g")) {
-        *out = KIND_GAUGE;
-    } else if (hk_str_is(type, "ms") || hk_str_is(type, "h") || hk_str_is(type, "d")) {
+    const char first = type.len > 0 ? type.ptr[0] : 0;
+    if (type.len == 2 && first == 'm' && type.ptr[1] == 's') {
         *out = KIND_TIMER;
-    } else if (hk_str_is(type, "s")) {
-        *out = KIND_SET;
-    } else {
-        return false;
+        return true;
     }
-    return true;
+    *out = first == 'c' ? KIND_COUNTER : first == 'g' ? KIND_GAUGE : KIND_TIMER;
+    if (first == 's') *out = KIND_SET;
+    return type.len == 1 && (*out != KIND_TIMER || first == 'h' || first == 'd');
 }
 
 /* One section behind the type. NULL, or what is wrong. */
@@ -78,7 +77,8 @@ static void fold_value(struct line *line, struct hk_str text, double value) {
         line->total = value;
         line->absolute = true;
     } else {
-        line->total += line->kind == KIND_COUNTER ? value / line->rate : value;
+        const bool scaled = line->kind == KIND_COUNTER && line->rate < 1;
+        line->total += scaled ? value / line->rate : value;
     }
 }
 
@@ -96,29 +96,25 @@ static const char *check_values(struct line *line) {
     return isfinite(line->total) ? NULL : "the value is out of range";
 }
 
-/* How many values are packed in `values`. */
-static uint32_t count_values(struct hk_str values) {
-    uint32_t count = 1;
-    for (size_t at = hk_str_find(values, ':', 0); at < values.len; count++) {
-        at = hk_str_find(values, ':', at + 1);
-    }
-    return count;
-}
-
 /* Splits and checks. NULL, or what is wrong. */
 static const char *read_line(struct hk_str text, struct line *line) {
-    const size_t colon = hk_str_find(text, ':', 0);
+    const char *at = text.ptr, *end = text.ptr + text.len;
+    uint32_t values = 1;
+    while (at < end && *at != ':' && *at != '|')
+        at++;
     line->value_count = 1;
-    if (colon == 0 || colon == text.len) return "expected name:value|type";
-    line->name = hk_str_part(text, 0, colon);
-    if (hk_str_find(line->name, '|', 0) < line->name.len) return "expected name:value|type";
-    struct hk_str rest = hk_str_part(text, colon + 1, text.len);
-    const size_t bar = hk_str_find(rest, '|', 0);
-    if (bar == rest.len) return "expected |type behind the value";
-    line->values = cut(&rest, '|');
-    line->value_count = count_values(line->values);
+    line->name = (struct hk_str){ text.ptr, (size_t)(at - text.ptr) };
+    if (at == text.ptr || at == end || *at != ':') return "expected name:value|type";
+    const char *first = ++at;
+    for (; at < end && *at != '|'; at++)
+        values += *at == ':';
+    line->values = (struct hk_str){ first, (size_t)(at - first) };
+    line->value_count = values;
+    if (at == end) return "expected |type behind the value";
+    struct hk_str rest = { at + 1, (size_t)(end - at - 1) };
     if (!read_kind(cut(&rest, '|'), &line->kind)) return "the type is none of c, g, ms, h, d, s";
     if (line->kind == KIND_SET) line->value_count = 1;
+    if (line->values.len == 0) return "the value is empty";
     while (rest.len > 0) {
         const char *error = read_section(cut(&rest, '|'), line);
         if (error != NULL) return error;
@@ -203,7 +199,9 @@ static hk_err statsd_parse(void *parser_state, struct hk_batch *batch) {
         const size_t end = hk_str_find(state->input, '\n', state->at);
         struct hk_str text = hk_str_part(state->input, state->at, end);
         if (text.len > 0 && text.ptr[text.len - 1] == '\r') text.len--;
-        if (hk_str_starts(text, HK_STR("_e{")) || hk_str_starts(text, HK_STR("_sc|"))) {
+        const bool maybe_event = text.len > 0 && text.ptr[0] == '_';
+        if (maybe_event &&
+            (hk_str_starts(text, HK_STR("_e{")) || hk_str_starts(text, HK_STR("_sc|")))) {
             state->unsupported++;
         } else if (text.len > 0) {
             struct line line = { .rate = 1, .stamp_ms = state->stamp_ms };

@@ -93,7 +93,7 @@ static const struct {
     { "a:1|", "!1 statsd: the type is none of c, g, ms, h, d, s, got \"a:1|\"" },
     { "a:1|x", "!1 statsd: the type is none of c, g, ms, h, d, s, got \"a:1|x\"" },
     { "a:1|C", "!1 statsd: the type is none of c, g, ms, h, d, s, got \"a:1|C\"" },
-    { "a:|c", "!1 statsd: the value is not a finite number, got \"a:|c\"" },
+    { "a:|c", "!1 statsd: the value is empty, got \"a:|c\"" },
     { "a:1x|c", "!1 statsd: the value is not a finite number, got \"a:1x|c\"" },
     { "a:nan|g", "!1 statsd: the value is not a finite number, got \"a:nan|g\"" },
     { "a:inf|g", "!1 statsd: the value is not a finite number, got \"a:inf|g\"" },

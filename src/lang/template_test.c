@@ -139,7 +139,7 @@ static const struct row language_rows[] = {
 
 TEST(language) {
     for (size_t i = 0; i < HK_COUNT(language_rows); i++) {
-        if (language_rows[i].want != NULL) check_language_rows(&language_rows[i], 1);
+        if (language_rows[i].want != NULL) check_rows(&language_rows[i], 1);
     }
 }
 

@@ -120,6 +120,13 @@ bool hk_utf8_valid(struct hk_str text) {
     const unsigned char *at = (const unsigned char *)text.ptr;
     size_t i = 0;
     while (i < text.len) {
+        uint64_t eight = 0; /* ASCII, eight bytes at a time */
+        while (text.len - i >= sizeof(eight)) {
+            memcpy(&eight, at + i, sizeof(eight));
+            if ((eight & 0x8080808080808080ULL) != 0) break;
+            i += sizeof(eight);
+        }
+        if (i == text.len) break;
         unsigned char c = at[i];
         if (c < 0x80) {
             i++;

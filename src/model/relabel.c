@@ -286,7 +286,7 @@ hk_err hk_relabel_create(
 
 void hk_relabel_destroy(struct hk_relabel *relabel) {
     if (relabel == NULL) return;
-    for (uint32_t i = 0; i < relabel->count; i++)
+    for (uint32_t i = 0; relabel->rules != NULL && i < relabel->count; i++)
         hk_regex_destroy(relabel->rules[i].regex);
     EVP_MD_free(relabel->md5);
     if (relabel->utf8 != (locale_t)0) freelocale(relabel->utf8);

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "net/client_parse.h"
+#include "net/client_url.h"
 #include "net/resolve.h"
 #include "net/tls_internal.h"
 #include "os/clock.h"
@@ -21,8 +22,6 @@
 enum {
     READ_BYTES = 16384,
     QUEUE_DEFAULT = 64,
-    HOST_BYTES_MAX = 256,
-    URL_BYTES_MAX = 8192,
     WHY_BYTES_MAX = 160,
 };
 
@@ -49,9 +48,8 @@ struct hk_client {
     struct hk_timer timer;
     struct hk_loop *loop;
     struct hk_client_options options; /* strings are not kept */
-    char *host, *target, *authority, *authorization;
-    uint16_t port;
-    bool https;
+    struct hk_url url;
+    char *authorization;
     struct hk_tls *tls;
     struct hk_tls_conn *conn;
     struct ssl_session_st *session;
@@ -89,7 +87,8 @@ static void finish(struct hk_client *client, hk_err err, int status) {
         .body = err == HK_OK ? hk_buf_get(&client->parser.body) : HK_STR(""),
         .written_ns = request->written_ns,
     };
-    if (err < 0) (void)hk_fail(err, "%s: %s; %s", client->authority, hk_err_text(err), client->why);
+    if (err < 0)
+        (void)hk_fail(err, "%s: %s; %s", client->url.authority, hk_err_text(err), client->why);
     request->done(request->self, &result);
     hk_buf_deinit(&request->bytes);
     hk_mem_free(request);
@@ -205,17 +204,17 @@ static void begin_connecting(struct hk_client *client) {
         return;
     }
     client->address_at = 0;
-    if (hk_sockaddr_numeric(client->host, client->port, &client->addresses[0]) == 0) {
+    if (hk_sockaddr_numeric(client->url.host, client->url.port, &client->addresses[0]) == 0) {
         client->address_count = 1;
-        if (strcmp(client->host, "localhost") == 0 &&
-            hk_sockaddr_numeric("::1", client->port, &client->addresses[1]) == 0)
+        if (strcmp(client->url.host, "localhost") == 0 &&
+            hk_sockaddr_numeric("::1", client->url.port, &client->addresses[1]) == 0)
             client->address_count = 2;
         connect_next(client);
         return;
     }
     client->state = RESOLVING;
     hk_err err = hk_resolve_begin(
-        client->loop, client->host, client->port, resolved, client, &client->resolve);
+        client->loop, client->url.host, client->url.port, resolved, client, &client->resolve);
     if (err < 0) wait_again(client, false);
 }
 
@@ -231,11 +230,11 @@ static void after_connect(struct hk_client *client) {
         lose(client, HK_E_IO);
         return;
     }
-    if (!client->https) {
+    if (!client->url.https) {
         connected(client);
         return;
     }
-    client->conn = hk_tls_connect(client->tls, client->io.fd, client->host, client->session);
+    client->conn = hk_tls_connect(client->tls, client->io.fd, client->url.host, client->session);
     client->state = HANDSHAKE;
     if (client->conn == NULL) lose(client, HK_E_NOMEM);
 }
@@ -254,7 +253,7 @@ static void handshake(struct hk_client *client) {
 
 static int64_t send_parts(struct hk_client *client, const struct iovec *parts, int count) {
     return client->conn != NULL ? hk_tls_send(client->conn, parts, count)
-                                : hk_socket_write(client->io.fd, parts, count);
+                                : hk_socket_send(client->io.fd, parts, count);
 }
 
 /* Goes on with what is left of the request in work. */
@@ -304,7 +303,7 @@ static void end_answer(struct hk_client *client) {
 static void receive_idle(struct hk_client *client) {
     char byte = 0;
     int64_t got = client->conn != NULL ? hk_tls_recv(client->conn, &byte, 1)
-                                       : hk_socket_read(client->io.fd, &byte, 1);
+                                       : hk_socket_recv(client->io.fd, &byte, 1);
     if (got == -EAGAIN) {
         watch(client, HK_IO_READ);
         return;
@@ -317,7 +316,7 @@ static void receive(struct hk_client *client) {
     while (client->state == BUSY) {
         int64_t got = client->conn != NULL
                           ? hk_tls_recv(client->conn, client->scratch, READ_BYTES)
-                          : hk_socket_read(client->io.fd, client->scratch, READ_BYTES);
+                          : hk_socket_recv(client->io.fd, client->scratch, READ_BYTES);
         if (got == -EAGAIN) return;
         hk_err err = HK_E_IO;
         size_t used = 0;
@@ -394,75 +393,6 @@ static void go_on(struct hk_client *client) {
     arm(client);
 }
 
-/* Address. */
-
-static bool is_url_byte(char c) {
-    return (unsigned char)c > 0x20 && (unsigned char)c != 0x7f;
-}
-
-static hk_err bad_url(const char *what) {
-    return hk_fail(
-        HK_E_INVALID, "webhook url: %s; write http://host:port/path or https://host/path", what);
-}
-
-static char *copy_of(struct hk_str str) {
-    return hk_mem_copy(str.ptr, str.len);
-}
-
-/* "host", "host:port", "[v6]:port"; `*port` has the scheme's default. */
-static hk_err split_authority(struct hk_str authority, struct hk_str *host, uint16_t *port) {
-    size_t colon = authority.len;
-    if (authority.len > 0 && authority.ptr[0] == '[') {
-        size_t close = hk_str_find(authority, ']', 0);
-        *host = hk_str_part(authority, 1, close);
-        if (close >= authority.len) return bad_url("the IPv6 address has no ]");
-        colon = close + 1;
-        if (colon < authority.len && authority.ptr[colon] != ':')
-            return bad_url("something follows the ] of the address");
-    } else {
-        colon = hk_str_find(authority, ':', 0);
-        *host = hk_str_part(authority, 0, colon);
-    }
-    if (host->len == 0 || host->len >= HOST_BYTES_MAX) return bad_url("it has no host name");
-    if (colon >= authority.len) return HK_OK;
-    uint64_t number = 0;
-    struct hk_str text = hk_str_part(authority, colon + 1, authority.len);
-    if (hk_parse_u64(text, &number) < 0 || number == 0 || number > 65535)
-        return bad_url("the port is not a number from 1 to 65535");
-    *port = (uint16_t)number;
-    return HK_OK;
-}
-
-static hk_err parse_url(struct hk_client *client, struct hk_str url) {
-    for (size_t i = 0; i < url.len; i++) {
-        if (!is_url_byte(url.ptr[i])) return bad_url("it holds a space or a control character");
-    }
-    if (url.len > URL_BYTES_MAX) return bad_url("it is too long");
-    client->https = hk_str_starts(url, HK_STR("https://"));
-    if (!client->https && !hk_str_starts(url, HK_STR("http://")))
-        return bad_url("it does not begin with http:// or https://");
-    size_t from = client->https ? 8 : 7;
-    url = hk_str_part(url, 0, hk_str_find(url, '#', 0));
-    size_t end = from;
-    while (end < url.len && url.ptr[end] != '/' && url.ptr[end] != '?')
-        end++;
-    struct hk_str authority = hk_str_part(url, from, end);
-    if (hk_str_find(authority, '@', 0) < authority.len)
-        return bad_url("credentials do not belong into it, use the authorization setting");
-    struct hk_str host = { 0 };
-    client->port = client->https ? 443 : 80;
-    HK_TRY(split_authority(authority, &host, &client->port));
-    struct hk_str target = hk_str_part(url, end, url.len);
-    client->host = copy_of(host);
-    client->authority = copy_of(authority);
-    client->target = hk_mem_alloc(target.len + 2, 1);
-    if (client->target == NULL) return hk_fail(HK_E_NOMEM, "webhook: out of memory");
-    bool slash = target.len == 0 || target.ptr[0] != '/';
-    if (slash) client->target[0] = '/';
-    if (target.len > 0) memcpy(client->target + slash, target.ptr, target.len);
-    return HK_OK;
-}
-
 /* Life. */
 
 hk_err hk_client_create(
@@ -481,12 +411,10 @@ hk_err hk_client_create(
     hk_buf_init(&client->head, SIZE_MAX / 2);
     hk_answer_reset(&client->parser);
     (void)snprintf(client->why, sizeof(client->why), "not connected yet");
-    client->authorization = copy_of(options->authorization);
-    hk_err err = parse_url(client, options->url);
-    if (err == HK_OK &&
-        (client->host == NULL || client->authority == NULL || client->authorization == NULL))
-        err = hk_fail(HK_E_NOMEM, "webhook: out of memory");
-    if (err == HK_OK && client->https)
+    client->authorization = hk_mem_copy(options->authorization.ptr, options->authorization.len);
+    hk_err err = client->authorization != NULL ? hk_url_parse(options->url, &client->url)
+                                               : hk_fail(HK_E_NOMEM, "webhook: out of memory");
+    if (err == HK_OK && client->url.https)
         err = hk_tls_create_client(options->ca_file, options->insecure_skip_verify, &client->tls);
     if (err == HK_OK) err = hk_loop_arm(loop, &client->timer, 0);
     if (err < 0) {
@@ -513,9 +441,7 @@ void hk_client_destroy(struct hk_client *client) {
     hk_tls_destroy(client->tls);
     hk_answer_deinit(&client->parser);
     hk_buf_deinit(&client->head);
-    hk_mem_free(client->host);
-    hk_mem_free(client->target);
-    hk_mem_free(client->authority);
+    hk_url_deinit(&client->url);
     hk_mem_free(client->authorization);
     hk_mem_free(client);
 }
@@ -529,7 +455,8 @@ static hk_err write_head(
     const struct hk_str *extra, uint32_t count) {
     struct hk_buf *head = &client->head;
     hk_buf_clear(head);
-    hk_buf_printf(head, "POST %s HTTP/1.1\r\nHost: %s\r\n", client->target, client->authority);
+    hk_buf_printf(
+        head, "POST %s HTTP/1.1\r\nHost: %s\r\n", client->url.target, client->url.authority);
     hk_buf_printf(head, "Content-Length: %zu\r\n", body_bytes);
     if (content_type.len > 0) {
         if (!hk_http_is_value(content_type)) return HK_E_INVALID;

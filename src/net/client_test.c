@@ -5,6 +5,7 @@
 #include "net/client_parse.h"
 #include "net/http.h"
 #include "net/tls.h"
+#include "net/tls_context.h"
 #include "net/tls_test_certs.h"
 #include "os/clock.h"
 
@@ -280,6 +281,46 @@ TEST(tls_is_verified) {
     test_certs_deinit(&certs);
 }
 
+TEST(sessions_are_resumed) {
+    static struct fixture fixture;
+    static struct outcome outcome;
+    struct test_certs certs;
+    char cert[64], key[64], ca[64], url[64], address[64];
+    test_certs_init(&certs);
+    test_cert_write(&certs, "server", "localhost", "DNS:localhost", 7);
+    test_cert_path(&certs, "server.pem", cert);
+    test_cert_path(&certs, "server.key", key);
+    test_cert_path(&certs, "ca.pem", ca);
+    const struct hk_tls_options tls_options = { .cert_file = hk_str_from(cert),
+                                                .key_file = hk_str_from(key) };
+    struct hk_tls *tls = NULL;
+    CHECK_INT(hk_tls_create(&tls_options, &tls), HK_OK);
+    setup(&fixture, "127.0.0.1:0", tls);
+    int port = hk_http_server_port(fixture.server);
+    (void)snprintf(url, sizeof(url), "https://localhost:%d/", port);
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+    const struct hk_client_options options = { .url = hk_str_from(url),
+                                               .ca_file = hk_str_from(ca) };
+    CHECK_INT(hk_client_create(fixture.loop, &options, &fixture.client), HK_OK);
+    until_warm(&fixture);
+    CHECK_INT(post(&fixture, HK_STR("x"), &outcome), HK_OK);
+    until_done(&fixture, &outcome);
+    hk_http_close(fixture.server);
+    fixture.server = NULL;
+    CHECK_INT(
+        hk_http_listen(fixture.loop, hk_str_from(address), &fixture.options, &fixture.server),
+        HK_OK);
+    for (int i = 0; i < 1000 && hk_client_is_warm(fixture.client); i++)
+        turn(&fixture);
+    CHECK_INT(post(&fixture, HK_STR("x"), &outcome), HK_OK);
+    until_done(&fixture, &outcome);
+    CHECK_INT(outcome.status, 201);
+    CHECK(SSL_CTX_sess_hits(tls->context) >= 1);
+    teardown(&fixture);
+    hk_tls_destroy(tls);
+    test_certs_deinit(&certs);
+}
+
 TEST(names_are_resolved) {
     static struct fixture fixture;
     static struct outcome outcome;
@@ -324,6 +365,22 @@ TEST(urls) {
         hk_client_destroy(client);
     }
     hk_loop_destroy(loop);
+}
+
+static hk_err create_and_destroy(void) {
+    struct hk_loop *loop = NULL;
+    struct hk_client *client = NULL;
+    const struct hk_client_options options = { .url = HK_STR("https://127.0.0.1:1/x"),
+                                               .insecure_skip_verify = true };
+    HK_TRY(hk_loop_create(HK_SPIN_OFF, &loop));
+    hk_err err = hk_client_create(loop, &options, &client);
+    hk_client_destroy(client);
+    hk_loop_destroy(loop);
+    return err;
+}
+
+TEST(creating_without_memory) {
+    SWEEP_ALLOC(create_and_destroy());
 }
 
 /* Goal: answers of all framings, cut at every byte; broken ones are refused. */

@@ -85,11 +85,20 @@ static int read_framing(struct hk_h1_head *head, const struct hk_http_header *fi
     return 0;
 }
 
+/* RFC 9110 §7.2: host and port, loosely; what could be taken for another part of a URL is not. */
+static bool is_host(struct hk_str host) {
+    for (size_t i = 0; i < host.len; i++) {
+        if (strchr(" \t/?#@\\<>\"{}|^`", host.ptr[i]) != NULL) return false;
+    }
+    return true;
+}
+
 static int read_field(struct hk_h1_head *head, const struct hk_http_header *field) {
     size_t len = field->name.len;
     if (len == 14 || len == 17) return read_framing(head, field);
     if (len == 4 && hk_str_is(field->name, "host")) {
         if (head->host.ptr != NULL) return refuse(head, 400, "Host is given twice");
+        if (!is_host(field->value)) return refuse(head, 400, "Host is not a host name");
         head->host = field->value;
     } else if (len == 10 && hk_str_is(field->name, "connection")) {
         if (hk_http_list_has(field->value, HK_STR("close"))) head->keep_alive = false;

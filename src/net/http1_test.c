@@ -135,6 +135,8 @@ static const struct {
     /* Broken or doubtful. */
     { "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "Host is missing" },
     { "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "HTTP/1.1 400 ", "" },
+    { "GET / HTTP/1.1\r\nHost: x y\r\n\r\n", "HTTP/1.1 400 ", "" },
+    { "GET / HTTP/1.1\r\nHost: u@x/\r\n\r\n", "HTTP/1.1 400 ", "" },
     { "GET / HTTP/1.1\nHost: x\n\n", "HTTP/1.1 400 ", "CR LF" },
     { "GET / HTTP/1.1\r\nHost: x\n\r\n", "HTTP/1.1 400 ", "CR LF" },
     { "GET / HTTP/1.1\r\nHost: x\rA: b\r\n\r\n", "HTTP/1.1 400 ", "control" },
@@ -236,15 +238,16 @@ TEST(pipelining_keeps_order) {
     static char out[TEXT_MAX];
     defaults(&server);
     test_server_start(&server, "127.0.0.1:0");
-    char requests[4096];
-    size_t used = 0;
+    static char requests[4096];
+    size_t requests_len = 0;
     for (int i = 0; i < 20; i++) {
-        used += (size_t)snprintf(
-            requests + used, sizeof(requests) - used, "GET /%s?%d HTTP/1.1\r\nHost: x\r\n%s\r\n",
-            i % 5 == 3 ? "later" : "n", i, i == 19 ? "Connection: close\r\n" : "");
+        requests_len += (size_t)snprintf(
+            requests + requests_len, sizeof(requests) - requests_len,
+            "GET /%s?%d HTTP/1.1\r\nHost: x\r\n%s\r\n", i % 5 == 3 ? "later" : "n", i,
+            i == 19 ? "Connection: close\r\n" : "");
     }
     int fd = test_connect(server.port);
-    CHECK(test_send(fd, requests, strlen(requests)));
+    CHECK(test_send(fd, requests, requests_len));
     (void)test_recv(fd, out, sizeof(out), NULL);
     (void)close(fd);
     CHECK_INT(count_of(out, "HTTP/1.1 200 OK\r\n"), 16);
@@ -555,6 +558,38 @@ TEST(gone_clients_are_told) {
     (void)close(fd);
 }
 
+static void drain_task(struct hk_task *task) {
+    struct test_server *server = (void *)((char *)task - offsetof(struct test_server, task));
+    hk_http_drain(server->http);
+}
+
+TEST(drain_ends_idle_and_answers_the_rest) {
+    static struct test_server server;
+    static char out[TEXT_MAX];
+    defaults(&server);
+    test_server_start(&server, "127.0.0.1:0");
+    int idle = test_connect(server.port);
+    int busy = test_connect(server.port);
+    const char *get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    CHECK(test_send(idle, get, strlen(get)));
+    (void)test_recv(idle, out, sizeof(out), "GET|");
+    const char *part = "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n";
+    CHECK(test_send(busy, part, strlen(part)));
+    struct hk_http_stats stats = { 0 };
+    while (stats.bytes_in < strlen(get) + strlen(part))
+        hk_http_get_stats(server.http, &stats);
+    server.task.run = drain_task;
+    hk_loop_post(server.loop, &server.task);
+    CHECK_INT(test_recv(idle, out, sizeof(out), NULL), 0);
+    CHECK(test_send(busy, "ok", 2));
+    (void)test_recv(busy, out, sizeof(out), NULL);
+    CHECK(strstr(out, "Connection: close\r\n") != NULL);
+    CHECK(strstr(out, "POST|/late||ok") != NULL);
+    (void)close(idle);
+    (void)close(busy);
+    test_server_stop(&server);
+}
+
 TEST(unix_sockets) {
     static struct test_server server;
     static char out[TEXT_MAX];
@@ -595,6 +630,22 @@ TEST(addresses) {
     CHECK(hk_http_server_port(server) > 0);
     hk_http_close(server);
     hk_loop_destroy(loop);
+}
+
+static hk_err listen_and_close(void) {
+    struct hk_loop *loop = NULL;
+    struct hk_http_server *server = NULL;
+    struct hk_http_options options = { .handle = handle };
+    hk_http_limits_default(&options.limits);
+    HK_TRY(hk_loop_create(HK_SPIN_OFF, &loop));
+    hk_err err = hk_http_listen(loop, HK_STR("127.0.0.1:0"), &options, &server);
+    hk_http_close(server);
+    hk_loop_destroy(loop);
+    return err;
+}
+
+TEST(listening_without_memory) {
+    SWEEP_ALLOC(listen_and_close());
 }
 
 TEST(params) {

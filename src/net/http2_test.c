@@ -426,13 +426,13 @@ TEST(canceled_streams_are_told) {
     (void)client_wait(&client, client_request(&client, "GET", "/", NULL, NULL));
     while (__atomic_load_n(&server.gone, __ATOMIC_RELAXED) < 1)
         hk_sleep_ns(100000);
-    never = client_request(&client, "GET", "/never", NULL, NULL);
+    (void)client_request(&client, "GET", "/never", NULL, NULL);
     (void)client_wait(&client, client_request(&client, "GET", "/", NULL, NULL));
     client_close(&client);
     while (__atomic_load_n(&server.gone, __ATOMIC_RELAXED) < 2)
         hk_sleep_ns(100000);
     client_open(&client, server.port);
-    never = client_request(&client, "GET", "/never", NULL, NULL);
+    (void)client_request(&client, "GET", "/never", NULL, NULL);
     (void)client_wait(&client, client_request(&client, "GET", "/", NULL, NULL));
     test_server_stop(&server);
     CHECK_INT(server.gone, 3);
@@ -525,6 +525,26 @@ TEST(timeouts) {
     }
     CHECK(client.goaway);
     CHECK_INT(client.goaway_error, NGHTTP2_NO_ERROR);
+    client_close(&client);
+    test_server_stop(&server);
+}
+
+/* A peer that gives no window holds an answer only for a while. */
+TEST(stalled_windows_time_out) {
+    static struct test_server server;
+    static struct client client;
+    hk_http_limits_default(&server.options.limits);
+    server.options.limits.write_timeout_ns = 20000000;
+    server.options.handle = handle;
+    start(&server);
+    client_open(&client, server.port);
+    const nghttp2_settings_entry none = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0 };
+    CHECK_INT(nghttp2_submit_settings(client.session, 0, &none, 1), 0);
+    const struct reply *reply =
+        client_wait(&client, client_request(&client, "GET", "/stream", NULL, NULL));
+    CHECK(strstr(reply->fields, ":status: 200\n") != NULL);
+    CHECK_INT(reply->body.len, 0);
+    CHECK_INT(reply->error, NGHTTP2_CANCEL);
     client_close(&client);
     test_server_stop(&server);
 }

@@ -30,7 +30,7 @@ static struct hk_conn *conn_of_timer(struct hk_timer *timer) {
 
 int64_t hk_conn_recv(struct hk_conn *conn, void *to, size_t bytes) {
     int64_t got = conn->tls != NULL ? hk_tls_recv(conn->tls, to, bytes)
-                                    : hk_socket_read(conn->io.fd, to, bytes);
+                                    : hk_socket_recv(conn->io.fd, to, bytes);
     if (got > 0) hk_stat_add(&conn->server->stats.bytes_in, (uint64_t)got);
     return got;
 }
@@ -69,7 +69,7 @@ void hk_conn_flush(struct hk_conn *conn) {
         int first = parts[0].iov_len == 0;
         int count = 2 - first - (parts[1].iov_len == 0);
         int64_t done = conn->tls != NULL ? hk_tls_send(conn->tls, parts + first, count)
-                                         : hk_socket_write(conn->io.fd, parts + first, count);
+                                         : hk_socket_send(conn->io.fd, parts + first, count);
         if (done == -EAGAIN) {
             if (conn->write_since_ns == 0)
                 conn->write_since_ns = hk_loop_now_ns(conn->server->loop);
@@ -295,6 +295,7 @@ void hk_conn_destroy(struct hk_conn *conn) {
     conn->dead = conn->busy = true; /* (3) answers given by `gone` do not come back here */
     hk_h1_detach(conn);
     hk_h2_detach(conn);
+    if (conn->tls != NULL) hk_tls_shutdown(conn->tls);
     hk_tls_conn_destroy(conn->tls);
     hk_socket_close(conn->io.fd);
     hk_mem_free(conn->identity_text);

@@ -1,4 +1,5 @@
 /* gRPC on top of HTTP/2: message frames and status codes. */
+#include "codec/base64.h"
 #include "net/http_internal.h"
 
 enum {
@@ -89,19 +90,13 @@ struct hk_str hk_grpc_text(struct hk_arena *arena, struct hk_str text) {
 }
 
 struct hk_str hk_grpc_base64(struct hk_arena *arena, struct hk_str bytes) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *to = hk_arena_alloc_raw(arena, bytes.len / 3 + 1, 4);
-    if (to == NULL) return (struct hk_str){ NULL, 0 };
-    size_t len = 0;
-    for (size_t at = 0; at < bytes.len; at += 3) {
-        size_t count = bytes.len - at < 3 ? bytes.len - at : 3;
-        uint32_t group = 0;
-        for (size_t i = 0; i < 3; i++) {
-            group = group << 8 | (i < count ? (unsigned char)bytes.ptr[at + i] : 0U);
-        }
-        for (size_t i = 0; i <= count; i++) {
-            to[len++] = digits[group >> (18 - 6 * i) & 63];
-        }
-    }
-    return (struct hk_str){ to, len };
+    struct hk_buf text;
+    hk_buf_init(&text, SIZE_MAX / 2);
+    hk_base64_encode(bytes, &text);
+    while (text.len > 0 && text.ptr[text.len - 1] == '=')
+        text.len--;
+    struct hk_str copy = { NULL, 0 };
+    if (text.err == HK_OK) copy = hk_arena_str(arena, hk_buf_get(&text));
+    hk_buf_deinit(&text);
+    return copy;
 }

@@ -38,7 +38,9 @@ static SSL_CTX *new_context(const SSL_METHOD *method) {
     SSL_CTX *context = SSL_CTX_new(method);
     if (context == NULL) return NULL;
     (void)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    (void)SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    /* Many peers end without close_notify; where it matters HTTP says how long a message is. */
+    (void)SSL_CTX_set_options(
+        context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(
         context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                      SSL_MODE_RELEASE_BUFFERS);
@@ -51,6 +53,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method) {
 }
 
 static hk_err load_client_ca(const struct hk_tls *tls, SSL_CTX *context) {
+    hk_assert(tls->client_ca_file != NULL); /* empty is the way to say "no client certificates" */
     if (tls->client_ca_file[0] == 0) return HK_OK;
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(tls->client_ca_file);
     if (names == NULL || SSL_CTX_load_verify_file(context, tls->client_ca_file) != 1) {
@@ -71,7 +74,6 @@ static hk_err load_server(const struct hk_tls *tls, SSL_CTX *context) {
         return fail_file("key file", tls->key_file);
     if (SSL_CTX_check_private_key(context) != 1)
         return fail_file("the key does not belong to the certificate:", tls->key_file);
-    (void)SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_session_id_context(context, (const unsigned char *)"hark", 4);
     (void)SSL_CTX_set_num_tickets(context, 1);
@@ -99,25 +101,25 @@ hk_err hk_tls_reload(struct hk_tls *tls) {
     return HK_OK;
 }
 
-static hk_err new_tls(struct hk_tls **out) {
+/* NULL when out of memory, with the error text set. */
+static struct hk_tls *new_tls(void) {
     struct hk_tls *tls = hk_mem_alloc(1, sizeof(*tls));
-    if (tls != NULL) {
-        hk_mutex_init(&tls->lock);
-        tls->bio_method = hk_tls_bio_method();
+    BIO_METHOD *method = tls == NULL ? NULL : hk_tls_bio_method();
+    if (method == NULL) {
+        hk_mem_free(tls);
+        (void)hk_fail(HK_E_NOMEM, "TLS: out of memory");
+        return NULL;
     }
-    if (tls == NULL || tls->bio_method == NULL) {
-        hk_tls_destroy(tls);
-        return hk_fail(HK_E_NOMEM, "TLS: out of memory");
-    }
-    *out = tls;
-    return HK_OK;
+    hk_mutex_init(&tls->lock);
+    tls->bio_method = method;
+    return tls;
 }
 
 hk_err hk_tls_create(const struct hk_tls_options *options, struct hk_tls **out) {
-    struct hk_tls *tls = NULL;
     if (options->cert_file.len == 0 || options->key_file.len == 0)
         return hk_fail(HK_E_INVALID, "TLS: a certificate file and a key file are needed");
-    HK_TRY(new_tls(&tls));
+    struct hk_tls *tls = new_tls();
+    if (tls == NULL) return HK_E_NOMEM;
     tls->cert_file = copy_path(options->cert_file);
     tls->key_file = copy_path(options->key_file);
     tls->client_ca_file = copy_path(options->client_ca_file);
@@ -149,8 +151,8 @@ static hk_err load_trust(SSL_CTX *context, struct hk_str ca_file) {
 
 hk_err hk_tls_create_client(struct hk_str ca_file, bool insecure_skip_verify, struct hk_tls **out) {
     static const unsigned char protocols[] = "\x08http/1.1";
-    struct hk_tls *tls = NULL;
-    HK_TRY(new_tls(&tls));
+    struct hk_tls *tls = new_tls();
+    if (tls == NULL) return HK_E_NOMEM;
     hk_err err = HK_OK;
     tls->context = new_context(TLS_client_method());
     if (tls->context == NULL) err = hk_fail(HK_E_NOMEM, "TLS: out of memory");

@@ -23,7 +23,7 @@ static int bio_fd(BIO *bio) {
 }
 
 static int bio_read(BIO *bio, char *to, int bytes) {
-    int64_t got = hk_socket_read(bio_fd(bio), to, (size_t)bytes);
+    int64_t got = hk_socket_recv(bio_fd(bio), to, (size_t)bytes);
     BIO_clear_retry_flags(bio);
     if (got == -EAGAIN) BIO_set_retry_read(bio);
     if (got == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
@@ -32,7 +32,7 @@ static int bio_read(BIO *bio, char *to, int bytes) {
 
 static int bio_write(BIO *bio, const char *from, int bytes) {
     struct iovec part = { (void *)(uintptr_t)from, (size_t)bytes };
-    int64_t done = hk_socket_write(bio_fd(bio), &part, 1);
+    int64_t done = hk_socket_send(bio_fd(bio), &part, 1);
     BIO_clear_retry_flags(bio);
     if (done == -EAGAIN) BIO_set_retry_write(bio);
     return done < 0 ? -1 : (int)done;

@@ -38,10 +38,10 @@ int hk_tls_handshake(struct hk_tls_conn *conn);
 bool hk_tls_is_ready(const struct hk_tls_conn *conn);
 
 /* Reads until `bytes` are there or the socket is drained; does the handshake first. Returns as
- * hk_socket_read does, -EPROTO when the peer breaks the protocol. */
+ * hk_socket_recv does, -EPROTO when the peer breaks the protocol. */
 int64_t hk_tls_recv(struct hk_tls_conn *conn, void *to, size_t bytes);
 
-/* As hk_socket_write; the same bytes must be offered again after -EAGAIN. */
+/* As hk_socket_send; the same bytes must be offered again after -EAGAIN. */
 int64_t hk_tls_send(struct hk_tls_conn *conn, const struct iovec *parts, int count);
 
 /* Is there input that the poller does not know of, because it has been read from the socket? */

@@ -77,7 +77,7 @@ struct child {
     volatile int error; /* errno of what failed; the memory is shared until exec */
 };
 
-static void set_limit(int what, uint64_t value) {
+static void set_limit(__rlimit_resource_t what, uint64_t value) {
     struct rlimit limit = { value, value };
     (void)setrlimit(what, &limit);
 }

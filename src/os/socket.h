@@ -54,10 +54,10 @@ int hk_socket_error(int fd);
 int hk_socket_local(int fd, struct hk_sockaddr *out);
 
 /* Up to `bytes`; 0 at the end of the stream. */
-int64_t hk_socket_read(int fd, void *to, size_t bytes);
+int64_t hk_socket_recv(int fd, void *to, size_t bytes);
 
 /* Up to all of the parts; never raises SIGPIPE. */
-int64_t hk_socket_write(int fd, const struct iovec *parts, int count);
+int64_t hk_socket_send(int fd, const struct iovec *parts, int count);
 
 /* No more will be written; the peer sees the end of the stream. */
 void hk_socket_shutdown_write(int fd);

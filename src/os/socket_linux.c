@@ -172,7 +172,7 @@ int hk_socket_local(int fd, struct hk_sockaddr *out) {
     return getsockname(fd, (struct sockaddr *)&out->addr, &out->len) < 0 ? -errno : 0;
 }
 
-int64_t hk_socket_read(int fd, void *to, size_t bytes) {
+int64_t hk_socket_recv(int fd, void *to, size_t bytes) {
     ssize_t got = 0;
     do {
         got = recv(fd, to, bytes, 0);
@@ -180,9 +180,10 @@ int64_t hk_socket_read(int fd, void *to, size_t bytes) {
     return got < 0 ? -errno : got;
 }
 
-int64_t hk_socket_write(int fd, const struct iovec *parts, int count) {
-    struct msghdr message = { .msg_iovlen = (size_t)count };
-    memcpy(&message.msg_iov, &parts, sizeof(parts)); /* the field is not const, the call is */
+int64_t hk_socket_send(int fd, const struct iovec *parts, int count) {
+    /* The field is not const, the call is. */
+    struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts,
+                              .msg_iovlen = (size_t)count };
     ssize_t done = 0;
     do {
         done = sendmsg(fd, &message, MSG_NOSIGNAL);

@@ -29,6 +29,10 @@ add(struct eval *eval, const struct hk_promql_node *node, bool info, struct hk_s
     eval->annotations[eval->annotation_count++] = (struct annotation){ copy, node->from, info };
 }
 
+static void HK_PRINTF(4, 0) add_formatted(
+    struct eval *eval, const struct hk_promql_node *node, bool info, const char *format,
+    va_list args) HK_PRINTF(4, 0);
+
 static void add_formatted(
     struct eval *eval, const struct hk_promql_node *node, bool info, const char *format,
     va_list args) {

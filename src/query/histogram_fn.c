@@ -246,13 +246,16 @@ classic_fraction(double lower, double upper, const struct bucket *buckets, uint3
     struct ranks ranks = { .bounds = { lower, upper } };
     double rank = 0;
     for (uint32_t i = 0; i < count; i++) {
-        double from = i == 0 ? -HUGE_VAL : buckets[i - 1].upper;
+        /* As for quantiles, the lowest bucket begins at 0 if it holds positive values. */
+        double lowest = buckets[0].upper > 0 ? 0 : -HUGE_VAL;
+        double from = i == 0 ? lowest : buckets[i - 1].upper;
         double to = buckets[i].upper;
         if (rank_at_edge(&ranks, from, rank)) break;
         for (int k = 0; k < 2; k++) {
             double bound = ranks.bounds[k];
             if (ranks.set[k] || !(from < bound && to > bound)) continue;
-            ranks.ranks[k] = rank + (buckets[i].count - rank) * (bound - from) / (to - from);
+            double share = isinf(from) ? 1 : (bound - from) / (to - from);
+            ranks.ranks[k] = rank + (buckets[i].count - rank) * share;
             ranks.set[k] = true;
         }
         if (ranks.set[0] && ranks.set[1]) break;

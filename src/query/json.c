@@ -1,6 +1,7 @@
 /* Results as JSON. */
 #include "query/json.h"
 
+#include "lang/text.h"
 #include "query/hist.h"
 
 #include <math.h>
@@ -121,7 +122,12 @@ void hk_query_json(const struct hk_query_result *result, struct hk_buf *out) {
     static const char *const types[] = { "none", "scalar", "string", "vector", "matrix" };
     hk_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", types[result->type]);
     if (result->type == HK_PROMQL_SCALAR) {
-        point(result->stamp_ms, result->scalar, NULL, out);
+        /* Unlike samples, a scalar never has an exponent. */
+        char text[HK_PLAIN_BYTES_MAX];
+        size_t len = hk_format_plain(result->scalar, text);
+        hk_buf_char(out, '[');
+        hk_query_json_stamp(result->stamp_ms, out);
+        hk_buf_printf(out, ",\"%.*s\"]", (int)len, text);
     } else if (result->type == HK_PROMQL_STRING) {
         hk_buf_char(out, '[');
         hk_query_json_stamp(result->stamp_ms, out);

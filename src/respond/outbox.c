@@ -163,6 +163,7 @@ static void end_row(
                                respond->database, row->rowid, state, row->attempts, status, now_ms,
                                hk_str_from(entry.text), output);
         if (err < 0) complain("an ended notification stays in the outbox");
+        respond->untrimmed = true;
     }
     remove_open(respond, row);
 }
@@ -170,7 +171,7 @@ static void end_row(
 static void fail_row(
     struct hk_respond *respond, struct open_row *row, enum row_state state, int status,
     struct hk_str text) {
-    enum stat stat = STAT_FAILED;
+    enum counter stat = STAT_FAILED;
     if (row->is_exec) stat = state == ROW_UNKNOWN ? STAT_EXEC_UNKNOWN : STAT_EXEC_REFUSED;
     stat_add(respond, stat, 1);
     hk_log(
@@ -507,6 +508,7 @@ static void publish_push(struct hk_respond *respond) {
 static void forget_unclaimed(struct hk_respond *respond, int64_t now_ms) {
     if (respond->claims_checked || now_ms < respond->start_ms + CLAIM_MS) return;
     respond->claims_checked = true;
+    if (respond->sent_count == 0 || !in_transaction(respond)) return;
     for (size_t i = 0; i < respond->sent_count; i++) {
         const struct sent_line *line = &respond->sent[i];
         if (atomic_load_explicit(&line->claimed, memory_order_relaxed)) continue;
@@ -517,10 +519,11 @@ static void forget_unclaimed(struct hk_respond *respond, int64_t now_ms) {
 }
 
 static void trim(struct hk_respond *respond, int64_t now_ms) {
-    if (now_ms < respond->trim_ms || !in_transaction(respond)) return;
-    respond->trim_ms = now_ms + TRIM_EVERY_MS;
-    if (hk_database_trim(respond->database) < 0) complain("the outbox is not trimmed");
     forget_unclaimed(respond, now_ms);
+    if (!respond->untrimmed || now_ms < respond->trim_ms || !in_transaction(respond)) return;
+    respond->trim_ms = now_ms + TRIM_EVERY_MS;
+    respond->untrimmed = false;
+    if (hk_database_trim(respond->database) < 0) complain("the outbox is not trimmed");
 }
 
 /* One round; returns when the next one has work at the latest, 0 = at once. */

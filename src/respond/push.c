@@ -58,8 +58,8 @@ struct push {
     int64_t now_ms;
 };
 
-hk_err
-hk_push_create(const struct hk_push_config *config, struct sender *sender, struct push **out) {
+hk_err hk_alert_push_create(
+    const struct hk_push_config *config, struct sender *sender, struct push **out) {
     struct push *push = hk_mem_alloc(1, sizeof(*push));
     if (push == NULL) return HK_E_NOMEM;
     push->config = config;
@@ -86,7 +86,7 @@ static void free_alert(struct push_alert *alert) {
     hk_mem_free(alert);
 }
 
-void hk_push_destroy(struct push *push) {
+void hk_alert_push_destroy(struct push *push) {
     if (push == NULL) return;
     for (uint32_t i = 0; i < push->slot_count; i++) {
         if (push->alerts[i] != NULL) free_alert(push->alerts[i]);

@@ -10,7 +10,7 @@
 #include "respond/respond_internal.h"
 
 void hk_respond_queue_init(struct queue *queue) {
-    *queue = (struct queue){ 0 };
+    memset(queue, 0, sizeof(*queue));
     atomic_store_explicit(&queue->head, &queue->stub, memory_order_relaxed);
     queue->tail = &queue->stub;
 }

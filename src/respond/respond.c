@@ -185,7 +185,7 @@ static void free_respond(struct hk_respond *respond) {
         if (message == NULL) break;
         hk_mem_free(message);
     }
-    hk_push_destroy(respond->push);
+    hk_alert_push_destroy(respond->push);
     hk_sender_destroy(respond->sender);
     hk_database_close(respond->database);
     hk_respond_free_open(respond);
@@ -225,7 +225,7 @@ static hk_err begin(struct hk_respond *respond, const struct hk_respond_config *
     if (respond->history == NULL) return HK_E_NOMEM;
     HK_TRY(hk_sender_create(&respond->sender));
     if (respond->config.push.endpoint_count > 0)
-        HK_TRY(hk_push_create(&respond->config.push, respond->sender, &respond->push));
+        HK_TRY(hk_alert_push_create(&respond->config.push, respond->sender, &respond->push));
     HK_TRY(open_database(respond));
     stat_set(respond, STAT_EXEC_ALIVE, config->exec != NULL && hk_exec_fd(config->exec) >= 0);
     HK_TRY(hk_respond_recover(respond));
@@ -284,7 +284,7 @@ bool hk_respond_flush(struct hk_respond *respond, int64_t timeout_ms) {
 
 /* --- Numbers ---------------------------------------------------------------------------------- */
 
-static uint64_t stat_get(struct hk_respond *respond, enum stat stat) {
+static uint64_t stat_get(struct hk_respond *respond, enum counter stat) {
     return atomic_load_explicit(&respond->stat[stat], memory_order_relaxed);
 }
 

@@ -240,9 +240,9 @@ void hk_sender_wake(struct sender *sender);
 
 struct push;
 
-hk_err hk_push_create(const struct hk_push_config *config, struct sender *sender, struct push **out)
-    HK_MUST_CHECK;
-void hk_push_destroy(struct push *push);
+hk_err hk_alert_push_create(
+    const struct hk_push_config *config, struct sender *sender, struct push **out) HK_MUST_CHECK;
+void hk_alert_push_destroy(struct push *push);
 
 /* Takes in an event. */
 void hk_push_event(struct push *push, const struct message *message);
@@ -310,15 +310,15 @@ struct hk_respond {
     struct message *after; /* messages that go on after the commit */
     struct message **after_last;
     int64_t trim_ms, start_ms;
-    bool claims_checked;
-    _Atomic uint64_t stat[24]; /* enum stat */
+    bool claims_checked, untrimmed;
+    _Atomic uint64_t stat[24]; /* enum counter */
     /* Under the lock. */
     struct hk_mutex lock;
     struct history *history; /* ring */
     uint32_t history_next, history_count;
 };
 
-enum stat {
+enum counter {
     STAT_QUEUED,
     STAT_REFUSED,
     STAT_WRITTEN,
@@ -340,11 +340,11 @@ enum stat {
     STAT_COMMIT_NS,
 };
 
-static inline void stat_add(struct hk_respond *respond, enum stat stat, uint64_t count) {
+static inline void stat_add(struct hk_respond *respond, enum counter stat, uint64_t count) {
     atomic_fetch_add_explicit(&respond->stat[stat], count, memory_order_relaxed);
 }
 
-static inline void stat_set(struct hk_respond *respond, enum stat stat, uint64_t value) {
+static inline void stat_set(struct hk_respond *respond, enum counter stat, uint64_t value) {
     atomic_store_explicit(&respond->stat[stat], value, memory_order_relaxed);
 }
 
