@@ -2,12 +2,13 @@
  * Speed and size of blocks on a node_exporter-like mix (half of the series constant): eight sealed
  * blocks of 128 samples per series, merged into one of 1,024; then selecting and reading.
  */
-#include "hk_test.h"
 #include "os/clock.h"
 #include "os/file.h"
 #include "store/blockset.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { SERIES = 20000, TARGETS = 20, BLOCKS = 8, COUNT = 128 };
@@ -15,8 +16,16 @@ enum { SERIES = 20000, TARGETS = 20, BLOCKS = 8, COUNT = 128 };
 static const int64_t start_ms = 1700006400000;
 static double state[SERIES];
 
+static uint64_t seed = 1;
+
+static uint64_t next(void) {
+    uint64_t x = seed += 0x9e3779b97f4a7c15ULL;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    return x ^ (x >> 31);
+}
+
 static double next_value(uint32_t series) {
-    const uint32_t metric = series / TARGETS, random = (uint32_t)(hk_test_random() >> 40);
+    const uint32_t metric = series / TARGETS, random = (uint32_t)(next() >> 40);
     if (metric % 2 == 0) return metric % 3;
     switch (metric % 8) {
     case 1:
