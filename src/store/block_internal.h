@@ -205,9 +205,10 @@ hk_err hk_block_corrupt(
 
 enum {
     HK_BLOCK_PAIR_SLOTS = 48, /* cached pages of each kind */
-    HK_BLOCK_SERIES_SLOTS = 8,
-    HK_BLOCK_STAMP_PAGE_SLOTS = 4,
+    HK_BLOCK_SERIES_SLOTS = 16,
+    HK_BLOCK_STAMP_PAGE_SLOTS = 8,
     HK_BLOCK_SLOTS = HK_BLOCK_PAIR_SLOTS + HK_BLOCK_SERIES_SLOTS + HK_BLOCK_STAMP_PAGE_SLOTS,
+    HK_BLOCK_CURSORS = 16,
     HK_BLOCK_STAMP_SLOTS = 32,    /* cached decoded stamp columns */
     HK_BLOCK_SLOT_BYTES = 262144, /* larger pages are not kept */
     HK_BLOCK_WINDOW_BYTES = 262144,
@@ -256,7 +257,8 @@ struct hk_block_chunk_entry {
 
 /* Position in a page of series: the series parsed last and what the next one refers to. */
 struct hk_block_cursor {
-    uint64_t serial; /* 0 = none */
+    uint64_t serial;                  /* 0 = none */
+    const struct hk_block_slot *slot; /* that `at` points into */
     uint32_t page;
     uint32_t number; /* the series parsed last */
     const uint8_t *at, *end;
@@ -275,7 +277,7 @@ struct hk_block_work {
     struct hk_block_slot slots[HK_BLOCK_SLOTS];
     struct hk_block_stamp_page *stamp_pages; /* HK_BLOCK_STAMP_PAGE_SLOTS */
     struct hk_block_stamp_slot *stamps;      /* HK_BLOCK_STAMP_SLOTS */
-    struct hk_block_cursor cursor;
+    struct hk_block_cursor cursors[HK_BLOCK_CURSORS];
     /* Bytes read ahead. */
     uint64_t window_serial, window_offset;
     struct hk_buf window;
@@ -337,8 +339,14 @@ hk_err hk_block_pair_postings(
 
 /* ------------------------------------------------------------------ series (block_series.c) */
 
-/* Moves the cursor to series `number`: its pairs and chunks (without counts and times) are in
- * work->cursor until the next call. */
+/* The cursor for a block: blocks read in turns, as over a set of them, keep their places. */
+static inline struct hk_block_cursor *
+hk_block_cursor_of(const struct hk_block *block, struct hk_block_work *work) {
+    return &work->cursors[block->serial % HK_BLOCK_CURSORS];
+}
+
+/* Moves the block's cursor to series `number`: its pairs and chunks (without counts and times) are
+ * there until the next call. */
 hk_err hk_block_series_parse(struct hk_block *block, struct hk_block_work *work, uint32_t number)
     HK_MUST_CHECK;
 

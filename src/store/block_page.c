@@ -47,7 +47,8 @@ void hk_block_work_destroy(struct hk_block_work *work) {
     hk_column_work_destroy(work->column);
     hk_mem_free(work->stamp_pages);
     hk_mem_free(work->stamps);
-    hk_mem_free(work->cursor.chunks);
+    for (int i = 0; i < HK_BLOCK_CURSORS; i++)
+        hk_mem_free(work->cursors[i].chunks);
     hk_mem_free(work);
 }
 
@@ -115,22 +116,26 @@ static hk_err load_page(
     return HK_OK;
 }
 
-static struct hk_block_slot *
-slot_of(struct hk_block_work *work, enum hk_block_section section, uint32_t page) {
-    if (section == HK_BLOCK_PAIRS_SECTION) return &work->slots[page % HK_BLOCK_PAIR_SLOTS];
+/* The same page of blocks opened one after another goes to different slots. */
+static struct hk_block_slot *slot_of(
+    const struct hk_block *block, struct hk_block_work *work, enum hk_block_section section,
+    uint32_t page) {
+    const uint64_t key = page + block->serial;
+    if (section == HK_BLOCK_PAIRS_SECTION) return &work->slots[key % HK_BLOCK_PAIR_SLOTS];
     struct hk_block_slot *others = work->slots + HK_BLOCK_PAIR_SLOTS;
-    if (section == HK_BLOCK_SERIES_SECTION) return &others[page % HK_BLOCK_SERIES_SLOTS];
-    return &others[HK_BLOCK_SERIES_SLOTS + page % HK_BLOCK_STAMP_PAGE_SLOTS];
+    if (section == HK_BLOCK_SERIES_SECTION) return &others[key % HK_BLOCK_SERIES_SLOTS];
+    return &others[HK_BLOCK_SERIES_SLOTS + key % HK_BLOCK_STAMP_PAGE_SLOTS];
 }
 
 hk_err hk_block_page(
     struct hk_block *block, struct hk_block_work *work, enum hk_block_section section,
     uint32_t page, struct hk_block_slot **out) {
     hk_assert(page < block->page_count[section]);
-    struct hk_block_slot *slot = slot_of(work, section, page);
+    struct hk_block_slot *slot = slot_of(block, work, section, page);
     if (slot->serial != block->serial || slot->page != page) {
-        /* The cursor and parsed stamp pages point into slots. */
-        if (section == HK_BLOCK_SERIES_SECTION) work->cursor.serial = 0;
+        for (int i = 0; i < HK_BLOCK_CURSORS; i++) {
+            if (work->cursors[i].slot == slot) work->cursors[i].serial = 0;
+        }
         HK_TRY(load_page(block, section, page, slot));
     }
     *out = slot;
@@ -238,7 +243,8 @@ hk_err hk_block_stamps_entry(
             "a series refers to stamps that do not exist");
     }
     const uint32_t number = column / HK_BLOCK_STAMPS_PER_PAGE;
-    struct hk_block_stamp_page *page = &work->stamp_pages[number % HK_BLOCK_STAMP_PAGE_SLOTS];
+    struct hk_block_stamp_page *page =
+        &work->stamp_pages[(number + block->serial) % HK_BLOCK_STAMP_PAGE_SLOTS];
     if (page->serial != block->serial || page->page != number) {
         page->serial = 0;
         struct hk_block_slot *slot = NULL;
@@ -256,7 +262,8 @@ hk_err hk_block_stamps_entry(
 hk_err hk_block_stamps_get(
     struct hk_block *block, struct hk_block_work *work, uint32_t column, const int64_t **out,
     uint32_t *out_count) {
-    struct hk_block_stamp_slot *slot = &work->stamps[column % HK_BLOCK_STAMP_SLOTS];
+    struct hk_block_stamp_slot *slot =
+        &work->stamps[(column + block->serial * 5) % HK_BLOCK_STAMP_SLOTS];
     if (slot->serial != block->serial || slot->column != column) {
         struct hk_block_stamps entry;
         HK_TRY(hk_block_stamps_entry(block, work, column, &entry));

@@ -105,7 +105,7 @@ static hk_err find_range(
     struct hk_block *block, struct hk_block_work *work, uint32_t number,
     enum hk_block_column column, int64_t from_ms, int64_t to_ms, struct range *out) {
     HK_TRY(hk_block_series_chunks(block, work, number));
-    const struct hk_block_cursor *cursor = &work->cursor;
+    const struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     struct range range = { .chunks = cursor->chunks };
     for (uint32_t i = 0; i < cursor->chunk_count; i++) {
         const struct hk_block_chunk *chunk = &cursor->chunks[i].chunk;
@@ -243,7 +243,7 @@ static hk_err verify_series(
     uint32_t count = 0;
     HK_TRY(hk_block_chunks(block, work, number, arena, &chunks, &count));
     for (uint32_t i = 0; i < count; i++) {
-        const struct hk_block_chunk_entry *entry = &work->cursor.chunks[i];
+        const struct hk_block_chunk_entry *entry = &hk_block_cursor_of(block, work)->chunks[i];
         const struct hk_block_chunk *chunk = &entry->chunk;
         const size_t ahead = HK_BLOCK_WINDOW_BYTES;
         if (chunk->column == HK_BLOCK_FLOAT) {

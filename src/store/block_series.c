@@ -95,7 +95,7 @@ hk_err hk_block_series_parse(struct hk_block *block, struct hk_block_work *work,
     if (number >= block->info.series_count) {
         return hk_fail(HK_E_INVALID, "block %s: no series %u", block->path, number);
     }
-    struct hk_block_cursor *cursor = &work->cursor;
+    struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     const uint32_t page = number / HK_BLOCK_SERIES_PER_PAGE;
     const bool here = cursor->serial == block->serial && cursor->page == page;
     if (here && cursor->number == number) return HK_OK;
@@ -106,6 +106,7 @@ hk_err hk_block_series_parse(struct hk_block *block, struct hk_block_work *work,
         HK_TRY(hk_block_page(block, work, HK_BLOCK_SERIES_SECTION, page, &slot));
         cursor->at = (const uint8_t *)slot->bytes.ptr;
         cursor->end = cursor->at + slot->bytes.len;
+        cursor->slot = slot;
         cursor->page = page;
         cursor->pair_count = 0;
         cursor->chunk_end = 0;
@@ -142,7 +143,9 @@ static hk_err fill_summary(
     if (entry->summary != NULL) {
         struct hk_block_in in = { entry->summary, entry->summary_end, false };
         const bool good = hk_block_summary_get(&in, chunk->count, &chunk->summary);
-        return good ? HK_OK : corrupt_page(block, work->cursor.page, "malformed summary");
+        return good ? HK_OK
+                    : corrupt_page(
+                          block, hk_block_cursor_of(block, work)->page, "malformed summary");
     }
     /* Short chunks have none: no bound is known. */
     chunk->summary = (struct hk_block_summary){ .min = -__builtin_inf(),
@@ -153,7 +156,7 @@ static hk_err fill_summary(
 
 hk_err hk_block_series_chunks(struct hk_block *block, struct hk_block_work *work, uint32_t number) {
     HK_TRY(hk_block_series_parse(block, work, number));
-    struct hk_block_cursor *cursor = &work->cursor;
+    struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     if (cursor->complete) return HK_OK;
     for (uint32_t i = 0; i < cursor->chunk_count; i++) {
         struct hk_block_chunk *chunk = &cursor->chunks[i].chunk;
@@ -176,7 +179,7 @@ hk_err hk_block_chunks(
     struct hk_block *block, struct hk_block_work *work, uint32_t number, struct hk_arena *arena,
     struct hk_block_chunk **out_chunks, uint32_t *out_count) {
     HK_TRY(hk_block_series_chunks(block, work, number));
-    struct hk_block_cursor *cursor = &work->cursor;
+    struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     struct hk_block_chunk *chunks = hk_arena_alloc_raw(arena, cursor->chunk_count, sizeof(*chunks));
     if (chunks == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
     for (uint32_t i = 0; i < cursor->chunk_count; i++) {
@@ -196,7 +199,7 @@ hk_err hk_block_labels(
     struct hk_block *block, struct hk_block_work *work, uint32_t number, struct hk_arena *arena,
     struct hk_labels *out) {
     HK_TRY(hk_block_series_parse(block, work, number));
-    const struct hk_block_cursor *cursor = &work->cursor;
+    const struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     struct hk_label *labels = hk_arena_alloc_raw(arena, cursor->pair_count, sizeof(*labels));
     if (labels == NULL) return hk_fail(HK_E_NOMEM, "block %s: out of memory", block->path);
     for (uint32_t i = 0; i < cursor->pair_count; i++) {
@@ -235,7 +238,7 @@ hk_err hk_block_find(
     }
     /* The last page whose first series is not greater, then that page. */
     uint32_t low = 0, high = block->page_count[HK_BLOCK_SERIES_SECTION];
-    const struct hk_block_cursor *cursor = &work->cursor;
+    const struct hk_block_cursor *cursor = hk_block_cursor_of(block, work);
     while (high - low > 1 && low < high) {
         const uint32_t middle = low + (high - low) / 2;
         HK_TRY(hk_block_series_parse(block, work, middle * HK_BLOCK_SERIES_PER_PAGE));

@@ -95,7 +95,7 @@ static hk_err input_go(struct input *input, uint32_t number) {
 
 /* Where the column stands in the directory of the current series. */
 static void find_column(struct input *input, enum hk_block_column column, uint32_t reader) {
-    const struct hk_block_cursor *cursor = &input->work->cursor;
+    const struct hk_block_cursor *cursor = hk_block_cursor_of(input->block, input->work);
     uint32_t first = 0;
     while (first < cursor->chunk_count && cursor->chunks[first].chunk.column != column)
         first++;
@@ -132,7 +132,8 @@ static hk_err refill(
     struct hk_merge_source *source) {
     struct column_reader *reader = &input->columns[reader_index];
     while (source->at == source->count && reader->chunk < reader->chunk_end) {
-        const struct hk_block_chunk_entry *entry = &input->work->cursor.chunks[reader->chunk++];
+        const struct hk_block_chunk_entry *entry =
+            &hk_block_cursor_of(input->block, input->work)->chunks[reader->chunk++];
         const bool floats = entry->chunk.column == HK_BLOCK_FLOAT;
         hk_err err =
             floats ? hk_block_chunk_floats(
