@@ -21,6 +21,13 @@ static void on_event(void *self, const struct hk_alert_event *event) {
     hk_lag_add(&shard->engine->lag, HK_HOP_ACTED, hk_clock_monotonic_ns() - shard->readable_ns);
 }
 
+/* An alert that was firing before the restart: the dispatcher learns of it again. */
+static void on_restored(void *self, const struct hk_alert_event *event) {
+    struct hk_shard *shard = self;
+    hk_err err = hk_dispatch_restore(shard->alerts.dispatch, event, hk_clock_realtime_ms());
+    if (err < 0) hk_log(HK_LOG_ERROR, "alerts: a firing alert was not restored");
+}
+
 static hk_err on_put(void *self, struct hk_labels labels, int64_t stamp_ms, double value) {
     struct hk_shard *shard = self;
     struct hk_pass_run run = { .receiver = HK_RECEIVER_RULES };
@@ -246,10 +253,14 @@ hk_err hk_alerts_open(struct hk_shard *shard) {
     };
     HK_TRY(hk_rules_create(&options, &alerts->rules));
     recall(shard);
+    int64_t now_ms = hk_clock_realtime_ms();
+    int64_t down_from_ms = shard->engine->report.last_commit_ms;
+    if (down_from_ms == 0 || down_from_ms > now_ms) down_from_ms = now_ms;
+    hk_rules_firing(alerts->rules, on_restored, shard);
     shard->pass.rules_self = shard;
     shard->pass.series_created = on_series;
     shard->pass.sample = on_sample;
-    HK_TRY(hk_rules_start(alerts->rules, hk_clock_realtime_ms()));
+    HK_TRY(hk_rules_start(alerts->rules, down_from_ms, now_ms));
     shard->pass.bound = hk_rules_bound(alerts->rules, &shard->pass.bound_count);
     return HK_OK;
 }

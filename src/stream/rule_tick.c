@@ -79,7 +79,7 @@ static hk_err apply(struct hk_rules *rules, const struct outcome *outcome) {
     }
     if (state->alert != NULL && err >= 0) {
         hk_alert_sweep(state->alert, outcome->at_ms);
-        hk_alert_confirm(state->alert, outcome->at_ms, outcome->at_ms);
+        hk_alert_confirm(state->alert, rules->down_from_ms, outcome->at_ms);
     }
     return err;
 }

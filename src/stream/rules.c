@@ -222,10 +222,11 @@ static hk_err prime(struct hk_rules *rules, int64_t now_ms) {
     return err;
 }
 
-hk_err hk_rules_start(struct hk_rules *rules, int64_t now_ms) {
+hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) {
     struct hk_label items[HK_LABELS_MAX];
     uint32_t count = hk_directory_count(rules->options.directory);
     rules->now_ms = now_ms;
+    rules->down_from_ms = down_from_ms;
     for (uint32_t ref = 0; rules->selector_count > 0 && ref < count; ref++) {
         struct hk_labels labels = hk_directory_labels(rules->options.directory, ref, items);
         HK_TRY(hk_rules_bind(rules, ref, labels, HK_NO_INDEX));
@@ -236,7 +237,7 @@ hk_err hk_rules_start(struct hk_rules *rules, int64_t now_ms) {
     for (uint32_t i = 0; i < rules->count; i++) {
         struct hk_rule_state *state = &rules->states[i];
         if (state->alert != NULL && state->plan.on_arrival) {
-            hk_alert_confirm(state->alert, now_ms, now_ms);
+            hk_alert_confirm(state->alert, down_from_ms, now_ms);
         }
     }
     return HK_OK;
@@ -298,6 +299,36 @@ void hk_rules_recall(struct hk_rules *rules, struct hk_str record) {
         if (own != hash) continue;
         if (hk_alert_load(state->alert, hk_str_part(record, sizeof(hash), record.len)) < 0) {
             hk_log(HK_LOG_WARN, "rules: a saved alert could not be read");
+        }
+    }
+}
+
+void hk_rules_firing(
+    const struct hk_rules *rules, void (*visit)(void *self, const struct hk_alert_event *event),
+    void *self) {
+    for (uint32_t i = 0; i < rules->count; i++) {
+        const struct hk_rule_state *state = &rules->states[i];
+        uint32_t cursor = 0;
+        if (state->alert == NULL) continue;
+        for (const struct hk_alert *alert = hk_alert_each(state->alert, &cursor); alert != NULL;
+             alert = hk_alert_each(state->alert, &cursor)) {
+            struct hk_alert_view view;
+            hk_alert_get(alert, &view);
+            if (view.state != HK_ALERT_FIRING) continue;
+            struct hk_alert_event event = {
+                .rule = state->conf->alert,
+                .group = state->group->name,
+                .labels = view.labels,
+                .annotations = view.annotations,
+                .fingerprint = view.fingerprint,
+                .episode_ms = view.episode_ms,
+                .active_ms = view.active_ms,
+                .starts_ms = view.fired_ms,
+                .at_ms = view.fired_ms,
+                .value = view.value,
+                .rule_hash = rule_hash(state->conf),
+            };
+            visit(self, &event);
         }
     }
 }

@@ -40,8 +40,14 @@ struct hk_rules_options {
 hk_err hk_rules_create(const struct hk_rules_options *options, struct hk_rules **out) HK_MUST_CHECK;
 
 /* Binds the series that exist and reads what they need from the source (priming). Before it, the
- * set judges nothing. On the shard's thread, or before it runs. */
-hk_err hk_rules_start(struct hk_rules *rules, int64_t now_ms) HK_MUST_CHECK;
+ * set judges nothing. `down_from_ms`: last time known alive; the time since does not count for
+ * `for`. On the shard's thread, or before it runs. */
+hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) HK_MUST_CHECK;
+
+/* Between recall and start: an event for every alert that was firing when the server stopped. */
+void hk_rules_firing(
+    const struct hk_rules *rules, void (*visit)(void *self, const struct hk_alert_event *event),
+    void *self);
 
 /* Stops the worker and frees everything; no events. */
 void hk_rules_destroy(struct hk_rules *rules);

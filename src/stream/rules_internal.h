@@ -116,6 +116,7 @@ struct hk_rules {
     size_t heap_count, heap_capacity;
 
     int64_t now_ms;        /* of the commit or tick in hand */
+    int64_t down_from_ms;  /* of the restart, for rules that are confirmed by their first tick */
     int64_t write_next_ms; /* ALERTS series */
     bool started;
     uint32_t uid; /* of bound series so far */

@@ -91,7 +91,7 @@ static void set_up(void) {
     struct hk_rules_stats stats;
     hk_rules_get_stats(rules, &stats);
     CHECK_INT(stats.on_arrival, stats.rules);
-    CHECK_INT(hk_rules_start(rules, clock_ms), HK_OK);
+    CHECK_INT(hk_rules_start(rules, clock_ms, clock_ms), HK_OK);
 }
 
 static void tear_down(void) {
