@@ -375,22 +375,31 @@ static void target_json(const struct hk_scrape_target_info *info, struct hk_buf 
     hk_buf_printf(out, ",\"scrapeTimeout\":\"%.*s\"}", (int)len, time);
 }
 
-/* Jobs whose service discovery hark does not act on. */
-static void unsupported_json(const struct hk_config *config, struct hk_buf *out) {
-    bool first = true;
-    hk_buf_text(out, ",\"unsupportedJobs\":[");
+/* Jobs whose service discovery hark does not act on: one entry each, so that nobody looks for their
+ * targets in vain. */
+static void unsupported_json(const struct hk_config *config, bool first, struct hk_buf *out) {
     for (uint32_t i = 0; i < config->jobs.count; i++) {
         const struct hk_conf_job *job = &config->jobs.items[i];
+        if (job->discovery.unsupported.count == 0) continue;
+        hk_buf_text(
+            out, first ? "{\"discoveredLabels\":{},\"labels\":{\"job\":"
+                       : ",{\"discoveredLabels\":{},\"labels\":{\"job\":");
+        first = false;
+        hk_buf_json(out, job->name);
+        hk_buf_text(out, "},\"scrapePool\":");
+        hk_buf_json(out, job->name);
+        hk_buf_text(
+            out,
+            ",\"scrapeUrl\":\"\",\"globalUrl\":\"\",\"health\":\"unsupported\",\"lastError\":\"");
         for (uint32_t k = 0; k < job->discovery.unsupported.count; k++) {
-            hk_buf_text(out, first ? "{\"scrapePool\":" : ",{\"scrapePool\":");
-            first = false;
-            hk_buf_json(out, job->name);
-            hk_buf_text(out, ",\"key\":");
-            hk_buf_json(out, job->discovery.unsupported.items[k]);
-            hk_buf_char(out, '}');
+            hk_buf_text(out, k > 0 ? ", " : "");
+            hk_buf_str(out, job->discovery.unsupported.items[k]); /* names from our own table */
         }
+        hk_buf_text(
+            out,
+            " not supported\",\"lastScrape\":\"0001-01-01T00:00:00Z\",\"lastScrapeDuration\":0,"
+            "\"scrapeInterval\":\"\",\"scrapeTimeout\":\"\"}");
     }
-    hk_buf_char(out, ']');
 }
 
 void hk_scraping_json(
@@ -408,6 +417,9 @@ void hk_scraping_json(
         if (i > 0) hk_buf_char(out, ',');
         target_json(&listing.active[i], out);
     }
+    if (active && pool.len == 0) {
+        unsupported_json(shard->engine->config, listing.active_count == 0, out);
+    }
     hk_buf_text(out, "],\"droppedTargets\":[");
     for (uint32_t i = 0; dropped && i < listing.dropped_count; i++) {
         hk_buf_text(out, i > 0 ? ",{\"discoveredLabels\":" : "{\"discoveredLabels\":");
@@ -422,8 +434,6 @@ void hk_scraping_json(
         hk_buf_json(out, listing.pools[i].name);
         hk_buf_printf(out, ":%u", listing.pools[i].dropped);
     }
-    hk_buf_char(out, '}');
-    unsupported_json(shard->engine->config, out);
-    hk_buf_char(out, '}');
+    hk_buf_text(out, "}}");
     hk_arena_deinit(&arena);
 }

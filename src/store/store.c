@@ -16,6 +16,7 @@ enum {
     FLUSH_RETRY_MS = 5000,
     MAINTAIN_MS = 10000,
     LATE_MAX = 2 << 20,
+    COMPACTION_BYTES_MAX = 128 << 20, /* one merge holds up the folding for about a second */
 };
 
 static hk_err make_dir(const char *path) {
@@ -182,6 +183,7 @@ static hk_err open_parts(struct hk_store *store, struct hk_store_report *report)
         .directory = path,
         .retention_ms = store->options.retention_ms,
         .bytes_max = store->options.retention_bytes,
+        .output_bytes_max = COMPACTION_BYTES_MAX,
     };
     HK_TRY(hk_blockset_open(&blocks, &store->blocks));
     for (uint32_t i = 0; i < store->options.shards; i++)
