@@ -145,6 +145,6 @@ void hk_buf_json(struct hk_buf *buf, struct hk_str str) {
             hk_buf_text(buf, "\xef\xbf\xbd");
         plain = ++i;
     }
-    hk_buf_bytes(buf, bytes + plain, i - plain);
+    if (i > plain) hk_buf_bytes(buf, bytes + plain, i - plain);
     hk_buf_char(buf, '"');
 }

@@ -46,6 +46,7 @@ size_t hk_str_find(struct hk_str str, char c, size_t from) {
 struct hk_str hk_str_part(struct hk_str str, size_t from, size_t to) {
     if (to > str.len) to = str.len;
     if (from > to) from = to;
+    if (str.ptr == NULL) return str;
     return (struct hk_str){ str.ptr + from, to - from };
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/rule_checks.h"
 #include "os/clock.h"
 
 #include <stdio.h>
@@ -202,7 +203,8 @@ static hk_err open_respond(struct hk_shard *shard) {
 static hk_err load_rules(struct hk_shard *shard) {
     struct hk_conf_report report;
     hk_conf_report_init(&report);
-    hk_err err = hk_rules_load(shard->engine->config, NULL, NULL, &report, &shard->alerts.set);
+    hk_err err = hk_rules_load(
+        shard->engine->config, NULL, hk_engine_rule_checks(), &report, &shard->alerts.set);
     struct hk_buf text;
     hk_buf_init(&text, 1 << 20);
     hk_conf_report_print(&report, &text);

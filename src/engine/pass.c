@@ -211,6 +211,11 @@ append(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct
     if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR) {
         return append_side(pass, run, ref, entry);
     }
+    if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
+        return hk_fail(
+            HK_E_UNSUPPORTED, "exponential histograms with delta temporality are not supported; "
+                              "set the exporter's temporality to cumulative");
+    }
     double value = entry->value;
     if (entry->kind == HK_ENTRY_ADD) HK_TRY(accumulate(pass, ref, entry, &value));
     HK_TRY(hk_store_append(pass->shard, ref, entry->stamp_ms, value));
@@ -236,6 +241,9 @@ drop_entry(struct hk_pass *pass, struct hk_pass_run *run, hk_err err, uint64_t *
         return HK_OK;
     case HK_E_EXISTS:
         drop(pass, run, HK_DROP_DUPLICATE, 1);
+        return HK_OK;
+    case HK_E_UNSUPPORTED:
+        drop(pass, run, HK_DROP_UNSUPPORTED, 1);
         return HK_OK;
     default:
         drop(pass, run, HK_DROP_MALFORMED, 1);
