@@ -156,7 +156,7 @@ class Hark:
 class Sink:
     """A webhook receiver: keeps what was posted."""
 
-    def __init__(self, status=200):
+    def __init__(self, status=200, port=0):
         outer = self
         self.posts, self.status, self.changed = [], status, threading.Condition()
 
@@ -175,7 +175,7 @@ class Sink:
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/hook"
