@@ -125,6 +125,7 @@ static hk_err make_receiver(
         execs[i] = (struct hk_exec_config){
             .argv = from->command.items,
             .argc = from->command.count,
+            .env = from->env,
             .timeout_ms = from->timeout_ms,
             .send_resolved = from->send_resolved,
         };

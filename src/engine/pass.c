@@ -191,6 +191,15 @@ accumulate(struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, dou
     return HK_OK;
 }
 
+/* Steps of a StatsD gauge go on from the value that was set. */
+static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
+    HK_TRY(grow_deltas(pass));
+    struct hk_delta *delta = find_delta(pass, ref);
+    if (delta->ref == 0) pass->delta_count++;
+    *delta = (struct hk_delta){ .ref = ref + 1, .value = value };
+    return HK_OK;
+}
+
 /* ------------------------------------------------------------------ appending */
 
 static hk_err append_side(
@@ -217,7 +226,10 @@ append(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct
                               "set the exporter's temporality to cumulative");
     }
     double value = entry->value;
-    if (entry->kind == HK_ENTRY_ADD) HK_TRY(accumulate(pass, ref, entry, &value));
+    if (entry->kind == HK_ENTRY_ADD)
+        HK_TRY(accumulate(pass, ref, entry, &value));
+    else if (HK_UNLIKELY(run->receiver == HK_RECEIVER_STATSD))
+        HK_TRY(remember(pass, ref, value));
     HK_TRY(hk_store_append(pass->shard, ref, entry->stamp_ms, value));
     if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
         pass->sample(pass->rules_self, ref, entry->stamp_ms, value);

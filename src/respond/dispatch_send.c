@@ -134,14 +134,18 @@ put_variable(struct hk_buf *out, const char *prefix, struct hk_str name, struct 
 }
 
 static void put_environment(
-    const struct hk_webhook_message *message, double value, bool firing, struct hk_buf *out) {
+    const struct hk_webhook_message *message, struct hk_labels env, double value, bool firing,
+    struct hk_buf *out) {
     static const struct hk_str none = { "", 0 };
     struct hk_label common[HK_LABELS_MAX];
     char text[64];
     uint32_t count = hk_webhook_common(message, false, common);
-    put_variable(
-        out, "PATH", none, HK_STR("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
-    put_variable(out, "LANG", none, HK_STR("C.UTF-8"));
+    struct hk_str path = HK_STR("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    if (hk_labels_get(env, HK_STR("PATH")).len == 0) put_variable(out, "PATH", none, path);
+    if (hk_labels_get(env, HK_STR("LANG")).len == 0)
+        put_variable(out, "LANG", none, HK_STR("C.UTF-8"));
+    for (uint32_t i = 0; i < env.count; i++)
+        put_variable(out, "", env.items[i].name, env.items[i].value);
     put_variable(out, "HARK_STATUS", none, firing ? HK_STR("firing") : HK_STR("resolved"));
     put_variable(out, "HARK_RECEIVER", none, message->receiver);
     put_variable(out, "HARK_GROUP_KEY", none, message->group_key);
@@ -303,7 +307,9 @@ static bool notify(
     }
     struct sending *sending = exec ? NULL : post_warm(dispatch, group, index, head.id);
     if (exec)
-        put_environment(&shown, value_of(dispatch->chosen[0]), !head.resolved, &dispatch->scratch);
+        put_environment(
+            &shown, integration->exec.env, value_of(dispatch->chosen[0]), !head.resolved,
+            &dispatch->scratch);
     head.send = sending == NULL;
     hk_err err = record(dispatch, &shown, index, count, &head);
     if (err < 0) dispatch->stats.outbox_refused++;

@@ -59,6 +59,14 @@ static hk_err copy_exec(struct hk_arena *arena, struct hk_exec_config *exec, str
         HK_TRY(copy_text(arena, &argv[i]));
     }
     exec->argv = argv;
+    struct hk_label *env = hk_arena_alloc(arena, exec->env.count + 1, sizeof(env[0]));
+    if (env == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < exec->env.count; i++) {
+        env[i] = exec->env.items[i];
+        HK_TRY(copy_text(arena, &env[i].name));
+        HK_TRY(copy_text(arena, &env[i].value));
+    }
+    exec->env.items = env;
     return HK_OK;
 }
 

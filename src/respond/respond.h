@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "model/alert.h"
+#include "model/labels.h"
 #include "respond/exec.h"
 #include "respond/transport.h"
 
@@ -34,6 +35,7 @@ struct hk_webhook_config {
 struct hk_exec_config {
     const struct hk_str *argv; /* [0] is an absolute path; no shell */
     uint32_t argc;
+    struct hk_labels env; /* variables to add to hark's own */
     int64_t timeout_ms;   /* then SIGTERM to the process group, 0 = 30 s */
     int64_t kill_wait_ms; /* after it SIGKILL, 0 = 5 s */
     bool send_resolved;   /* run also on resolved; default false */

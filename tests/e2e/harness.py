@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / "build/peers"
@@ -58,10 +59,11 @@ class Hark:
         port_file = self.folder / "ports.json"
         port_file.unlink(missing_ok=True)
         self.log = open(self.folder / "hark.log", "ab")
+        listen = [word for flag in ("--http", "--otlp-grpc", "--otlp-http")
+                  if flag not in self.flags for word in (flag, "127.0.0.1:0")]
         self.process = subprocess.Popen(
             [str(BINARY), "serve", "--config", str(self.config), "--data", str(self.data),
-             "--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0",
-             "--port-file", str(port_file), *self.flags],
+             "--port-file", str(port_file), *listen, *self.flags],
             stdout=self.log, stderr=self.log, cwd=self.folder)
         if not wait:
             return self
@@ -154,7 +156,7 @@ class Hark:
 class Sink:
     """A webhook receiver: keeps what was posted."""
 
-    def __init__(self, status=200):
+    def __init__(self, status=200, port=0):
         outer = self
         self.posts, self.status, self.changed = [], status, threading.Condition()
 
@@ -173,7 +175,7 @@ class Sink:
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/hook"
@@ -254,3 +256,52 @@ def peer(name, path):
     if not found.exists():
         raise AssertionError(f"{found} is missing: ./dev deps unpacks it")
     return str(found)
+
+
+class Program:
+    """Another program, ended with the block. Its output goes to a file in `folder`, which is
+    removed when it was made here."""
+
+    def __init__(self, *command, folder=None, files=None):
+        self.own = folder is None
+        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="hark-peer-"))
+        for name, text in (files or {}).items():
+            (self.folder / name).write_text(text)
+        self.command = [str(word) for word in command]
+        self.process = None
+
+    def output(self):
+        return (self.folder / "output.log").read_text(errors="replace")
+
+    def alive(self):
+        """For use in conditions: fails at once when the program ended."""
+        code = self.process.poll()
+        assert code is None, f"{self.command[0]} ended with {code}:\n{self.output()[-3000:]}"
+        return True
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self):
+        with open(self.folder / "output.log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.kill()
+        if kind is not None:
+            print(f"---- output of {self.command[0]}\n" + self.output()[-2000:])
+        if self.own:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fetch(url, timeout=10):
+    """Body of a GET as text, None while nobody answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
+            return answer.read().decode()
+    except OSError:
+        return None

@@ -1,0 +1,104 @@
+"""One flipped bit in each kind of file: found at the start, named, and the rest still serves."""
+from harness import Hark, now_ms, remote_write
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.write_bytes(data)
+
+
+def fill(hark, count):
+    """Acked writes, one after the other: each has its own group in the log."""
+    start = now_ms() - count * 1000
+    for i in range(count):
+        series = [({"__name__": "kept", "n": str(n)}, [(float(i), start + i * 1000)]) for n in range(5)]
+        assert remote_write(hark, series) == 204
+    return start
+
+
+def check_rest(hark, start, count, lost_max):
+    """Every sample that is there is right; at most `lost_max` writes are gone."""
+    missing = 0
+    for n in range(5):
+        rows = hark.get(f'/api/v1/query?query=kept{{n="{n}"}}[1h]')["data"]["result"]
+        found = {round(float(t) * 1000): float(v) for row in rows for t, v in row["values"]}
+        for i in range(count):
+            stamp = start + i * 1000
+            if stamp in found:
+                assert found.pop(stamp) == float(i), (n, i)
+            else:
+                missing += 1
+        assert not found, found
+    assert missing <= lost_max * 5, missing
+    return missing
+
+
+def group_starts(data):
+    starts, at = [], 0
+    while True:
+        at = data.find(b"HGRP"[::-1], at)
+        if at < 0:
+            break
+        starts.append(at)
+        at += 4
+    if starts:
+        return starts
+    at = 0
+    while (at := data.find(b"HGRP", at)) >= 0:
+        starts.append(at)
+        at += 4
+    return starts
+
+
+def test_damaged_log():
+    hark = Hark()
+    with hark:
+        start = fill(hark, 20)
+        hark.kill()
+        log = max(hark.data.rglob("*.wal"), key=lambda p: len(group_starts(p.read_bytes())))
+        groups = group_starts(log.read_bytes())
+        assert len(groups) >= 20, (log, groups)
+        victim = groups[len(groups) // 2]
+        flip(log, victim + 70)
+        hark.start()
+        assert log.name in hark.output() and f"damaged at byte {victim}" in hark.output(), hark.output()
+        assert check_rest(hark, start, 20, 1) > 0
+        # It goes on as before, and the damage stays behind.
+        assert remote_write(hark, [({"__name__": "new"}, [(1.0, now_ms())])]) == 204
+        hark.stop()
+        hark.start()
+        assert hark.value("new") == 1.0
+        check_rest(hark, start, 20, 1)
+
+
+def test_damaged_end_of_the_log():
+    hark = Hark()
+    with hark:
+        start = fill(hark, 10)
+        hark.kill()
+        log = max(hark.data.rglob("*.wal"), key=lambda p: len(group_starts(p.read_bytes())))
+        last = group_starts(log.read_bytes())[-1]
+        flip(log, last + 70)
+        hark.start()
+        assert log.name in hark.output() and "torn" in hark.output(), hark.output()
+        check_rest(hark, start, 10, 1)
+        assert remote_write(hark, [({"__name__": "new"}, [(1.0, now_ms())])]) == 204
+        assert hark.value("new") == 1.0
+
+
+def test_damaged_registration():
+    hark = Hark()
+    with hark:
+        fill(hark, 2)
+        assert remote_write(hark, [({"__name__": "later"}, [(1.0, now_ms())])]) == 204
+        hark.stop()
+        files = list(hark.data.rglob("series.reg"))
+        assert len(files) == 1, files
+        flip(files[0], 64 + 30)
+        hark.start(wait=False)
+        assert hark.process.wait(20) == 1, hark.output()
+        assert "series.reg: damaged group at byte 64" in hark.output(), hark.output()
+        flip(files[0], 64 + 30)
+        hark.start()
+        assert hark.value("later") == 1.0
