@@ -2,6 +2,7 @@
  * Load generator: pre-encodes remote-write 1.0 bodies over series shaped as node_exporter's, sends
  * them over keep-alive connections and reads the server's CPU time from the kernel's accounting.
  * usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ordered|shuffled
+ *        [AGE]: the round after the last would be stamped AGE seconds before now, default 0
  */
 #include "base/mem.h"
 #include "bodies.h"
@@ -19,13 +20,14 @@ enum { BODY_SAMPLES = 2000 };
 
 static struct bench_body *bodies;
 static size_t body_count;
-static void encode(uint32_t series, uint32_t rounds, bool shuffled, const char *path) {
+static void
+encode(uint32_t series, uint32_t rounds, bool shuffled, int64_t end_ms, const char *path) {
     uint32_t *order = hk_mem_alloc(series, sizeof(uint32_t));
     bodies = hk_mem_alloc((size_t)(series / BODY_SAMPLES + 1) * rounds, sizeof(*bodies));
     if (order == NULL || bodies == NULL) abort();
     for (uint32_t i = 0; i < series; i++)
         order[i] = i;
-    int64_t start_ms = hk_clock_realtime_ms() - (int64_t)rounds * 15000;
+    int64_t start_ms = end_ms - (int64_t)rounds * 15000;
     struct hk_buf raw;
     hk_buf_init(&raw, 1U << 30);
     for (uint32_t round = 0; round < rounds; round++) {
@@ -107,15 +109,18 @@ static int read_status(int fd) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) {
-        (void)fprintf(stderr, "usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ORDER\n");
+    if (argc != 8 && argc != 9) {
+        (void)fprintf(
+            stderr, "usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ORDER [AGE]\n");
         return 2;
     }
     uint32_t series = (uint32_t)strtoul(argv[4], NULL, 10);
     uint32_t rounds = (uint32_t)strtoul(argv[5], NULL, 10);
     size_t connections = strtoul(argv[6], NULL, 10);
     int pid = (int)strtol(argv[3], NULL, 10);
-    encode(series, rounds, strcmp(argv[7], "shuffled") == 0, argv[2]);
+    int64_t age_ms = argc == 9 ? strtol(argv[8], NULL, 10) * 1000 : 0;
+    int64_t end_ms = hk_clock_realtime_ms() - age_ms;
+    encode(series, rounds, strcmp(argv[7], "shuffled") == 0, end_ms, argv[2]);
     int fds[64];
     if (connections == 0 || connections > HK_COUNT(fds)) return 2;
     for (size_t i = 0; i < connections; i++) {

@@ -106,10 +106,10 @@ class Server:
         finally:
             connection.close()
 
-    def load(self, series, rounds, order="ordered", connections=2):
+    def load(self, series, rounds, order="ordered", connections=2, age=0):
         run = subprocess.run(
             pinned(1, [self.options.build / "bench/bench_load", self.port, self.write_path,
-                       self.process.pid, series, rounds, connections, order]),
+                       self.process.pid, series, rounds, connections, order, age]),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if not run.stdout:
             raise RuntimeError(f"bench_load against {self.name}: {run.stderr}")
@@ -290,7 +290,7 @@ def bench_ingest(kind, size):
     found = {}
     for order in ("ordered", "shuffled"):
         with kind(size) as server:
-            server.load(size.series, 1)
+            server.load(size.series, 1, age=15 * size.rounds)
             found[order] = server.load(size.series, size.rounds, order)
             if order == "ordered":
                 now = time.time()
