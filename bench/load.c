@@ -2,137 +2,45 @@
  * Load generator: pre-encodes remote-write 1.0 bodies over series shaped as node_exporter's, sends
  * them over keep-alive connections and reads the server's CPU time from the kernel's accounting.
  * usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ordered|shuffled
+ *        [AGE]: the round after the last would be stamped AGE seconds before now, default 0
  */
-#include "base/buf.h"
 #include "base/mem.h"
+#include "bodies.h"
 #include "os/clock.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <snappy-c.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BODY_SAMPLES = 2000, HEADER_BYTES_MAX = 512 };
+enum { BODY_SAMPLES = 2000 };
 
-struct body {
-    char *bytes; /* request with its headers */
-    size_t count;
-};
-
-static struct body *bodies;
+static struct bench_body *bodies;
 static size_t body_count;
-static uint64_t seed = 42;
-
-static uint64_t next_random(void) {
-    uint64_t x = seed += 0x9e3779b97f4a7c15ULL;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-    return x ^ (x >> 31);
-}
-
-static void put_varint(struct hk_buf *buf, uint64_t value) {
-    while (value >= 0x80) {
-        hk_buf_char(buf, (char)(value | 0x80));
-        value >>= 7;
-    }
-    hk_buf_char(buf, (char)value);
-}
-
-static void put_label(struct hk_buf *buf, const char *name, const char *value) {
-    size_t name_len = strlen(name);
-    size_t value_len = strlen(value);
-    hk_buf_char(buf, 0x0a);
-    put_varint(buf, 4 + name_len + value_len);
-    hk_buf_char(buf, 0x0a);
-    put_varint(buf, name_len);
-    hk_buf_bytes(buf, name, name_len);
-    hk_buf_char(buf, 0x12);
-    put_varint(buf, value_len);
-    hk_buf_bytes(buf, value, value_len);
-}
-
-/* Half of the series are constant, the rest counters and gauges with two decimals. */
-static double value_of(uint32_t series, uint32_t round) {
-    if (series % 2 == 0) return series;
-    if (series % 4 == 1) return series * 1000.0 + round * (1.0 + series % 97);
-    return (double)(next_random() % 10000) / 100;
-}
-
-static void put_series(struct hk_buf *buf, uint32_t series, uint32_t round, int64_t stamp_ms) {
-    static const char *const modes[] = { "idle",    "iowait", "irq",    "nice",
-                                         "softirq", "steal",  "system", "user" };
-    struct hk_buf one;
-    char text[96];
-    hk_buf_init(&one, 65536);
-    bool cpu = series % 10 == 0;
-    (void)snprintf(text, sizeof(text), "node_metric_%u_total", series % 500);
-    put_label(&one, "__name__", cpu ? "node_cpu_seconds_total" : text);
-    put_label(&one, "cluster", "production-eu-west-1");
-    (void)snprintf(text, sizeof(text), "%u", series / 80 % 64);
-    put_label(&one, "cpu", text);
-    put_label(&one, "datacenter", "eu-west-1a");
-    (void)snprintf(text, sizeof(text), "device-%u", series);
-    put_label(&one, "device", text);
-    (void)snprintf(text, sizeof(text), "node-%u.example.org:9100", series / 1000);
-    put_label(&one, "instance", text);
-    put_label(&one, "job", "node-exporter");
-    put_label(&one, "mode", modes[series / 10 % 8]);
-    put_label(&one, "namespace", "monitoring");
-    put_label(&one, "team", "platform");
-    hk_buf_char(&one, 0x12);
-    hk_buf_char(&one, 16);
-    hk_buf_char(&one, 0x09);
-    double value = value_of(series, round);
-    hk_buf_bytes(&one, &value, sizeof(value));
-    hk_buf_char(&one, 0x10);
-    put_varint(&one, (uint64_t)stamp_ms);
-    hk_buf_char(buf, 0x0a);
-    put_varint(buf, one.len);
-    hk_buf_str(buf, hk_buf_get(&one));
-    hk_buf_deinit(&one);
-}
-
-static void add_body(struct hk_buf *raw, const char *path) {
-    size_t bytes = snappy_max_compressed_length(raw->len);
-    char *out = hk_mem_alloc(bytes + HEADER_BYTES_MAX, 1);
-    char *packed = hk_mem_alloc(bytes, 1);
-    if (out == NULL || packed == NULL) abort();
-    if (snappy_compress(raw->ptr, raw->len, packed, &bytes) != SNAPPY_OK) abort();
-    int head = snprintf(
-        out, HEADER_BYTES_MAX,
-        "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: snappy\r\nContent-Type: "
-        "application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n"
-        "Content-Length: %zu\r\n\r\n",
-        path, bytes);
-    memcpy(out + head, packed, bytes);
-    hk_mem_free(packed);
-    bodies[body_count++] = (struct body){ out, (size_t)head + bytes };
-}
-
-static void encode(uint32_t series, uint32_t rounds, bool shuffled, const char *path) {
+static void
+encode(uint32_t series, uint32_t rounds, bool shuffled, int64_t end_ms, const char *path) {
     uint32_t *order = hk_mem_alloc(series, sizeof(uint32_t));
     bodies = hk_mem_alloc((size_t)(series / BODY_SAMPLES + 1) * rounds, sizeof(*bodies));
     if (order == NULL || bodies == NULL) abort();
     for (uint32_t i = 0; i < series; i++)
         order[i] = i;
-    int64_t start_ms = hk_clock_realtime_ms() - (int64_t)rounds * 15000;
+    int64_t start_ms = end_ms - (int64_t)rounds * 15000;
     struct hk_buf raw;
     hk_buf_init(&raw, 1U << 30);
     for (uint32_t round = 0; round < rounds; round++) {
         for (uint32_t i = series - 1; shuffled && i > 0; i--) {
-            uint32_t other = (uint32_t)(next_random() % (i + 1));
+            uint32_t other = (uint32_t)(bench_random() % (i + 1));
             uint32_t swap = order[i];
             order[i] = order[other];
             order[other] = swap;
         }
         for (uint32_t i = 0; i < series; i++) {
-            put_series(&raw, order[i], round, start_ms + (int64_t)round * 15000);
+            bench_put_series(&raw, order[i], round, start_ms + (int64_t)round * 15000);
             if ((i + 1) % BODY_SAMPLES != 0 && i + 1 != series) continue;
-            add_body(&raw, path);
+            bodies[body_count++] = bench_pack(&raw, path);
             hk_buf_clear(&raw);
         }
     }
@@ -174,7 +82,7 @@ static int connect_to(uint16_t port) {
     return fd;
 }
 
-static void send_all(int fd, const struct body *body) {
+static void send_all(int fd, const struct bench_body *body) {
     for (size_t done = 0; done < body->count;) {
         ssize_t put = send(fd, body->bytes + done, body->count - done, MSG_NOSIGNAL);
         if (put <= 0) {
@@ -201,15 +109,18 @@ static int read_status(int fd) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) {
-        (void)fprintf(stderr, "usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ORDER\n");
+    if (argc != 8 && argc != 9) {
+        (void)fprintf(
+            stderr, "usage: bench_load PORT PATH PID SERIES ROUNDS CONNECTIONS ORDER [AGE]\n");
         return 2;
     }
     uint32_t series = (uint32_t)strtoul(argv[4], NULL, 10);
     uint32_t rounds = (uint32_t)strtoul(argv[5], NULL, 10);
     size_t connections = strtoul(argv[6], NULL, 10);
     int pid = (int)strtol(argv[3], NULL, 10);
-    encode(series, rounds, strcmp(argv[7], "shuffled") == 0, argv[2]);
+    int64_t age_ms = argc == 9 ? strtol(argv[8], NULL, 10) * 1000 : 0;
+    int64_t end_ms = hk_clock_realtime_ms() - age_ms;
+    encode(series, rounds, strcmp(argv[7], "shuffled") == 0, end_ms, argv[2]);
     int fds[64];
     if (connections == 0 || connections > HK_COUNT(fds)) return 2;
     for (size_t i = 0; i < connections; i++) {
