@@ -26,11 +26,20 @@ chroot "$tree" update-ca-certificates >/dev/null 2>&1 || true
 mount --bind /proc "$tree/proc"
 mount --rbind /dev "$tree/dev"
 git clone -q "$repo" "$tree/root/hark"
+# Proxy and certificate settings of the host; files that they name are copied to the same place.
 passed_on=()
-for name in http_proxy https_proxy no_proxy PIP_INDEX_URL PIP_CERT SSL_CERT_FILE NODE_EXTRA_CA_CERTS \
-    npm_config_registry NPM_CONFIG_REGISTRY REQUESTS_CA_BUNDLE; do
-    [ -n "${!name:-}" ] && passed_on+=("$name=${!name}")
-done
+while IFS='=' read -r name value; do
+    case "$name" in
+    PIP_* | SSL_CERT_* | CURL_CA_BUNDLE | REQUESTS_CA_BUNDLE | http_proxy | https_proxy | no_proxy | \
+        HTTP_PROXY | HTTPS_PROXY | NO_PROXY) ;;
+    *) continue ;;
+    esac
+    passed_on+=("$name=$value")
+    if [ -e "$value" ]; then
+        mkdir -p "$tree$(dirname "$value")"
+        cp -rL "$value" "$tree$(dirname "$value")/"
+    fi
+done < <(env)
 inside() { chroot "$tree" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin "${passed_on[@]}" bash -c "$1"; }
 
 echo "== ./dev run"
