@@ -7,7 +7,8 @@ tree=${FRESH_TREE:-/var/tmp/hark-fresh}
 
 # The host's package source and proxy settings are used as they are.
 mirror=$(sed -nE 's/^(deb|URIs:)( \[[^]]*\])? *([^ ]+).*/\3/p' /etc/apt/sources.list \
-    /etc/apt/sources.list.d/* 2>/dev/null | head -1)
+    /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null | head -1 || true)
+[ -n "$mirror" ] || { echo "no package source found in /etc/apt" >&2; exit 1; }
 cleanup() { umount -l "$tree/proc" "$tree/dev" 2>/dev/null || true; }
 trap cleanup EXIT
 cleanup
