@@ -38,7 +38,7 @@ while IFS='=' read -r name value; do
     passed_on+=("$name=$value")
     if [ -e "$value" ]; then
         mkdir -p "$tree$(dirname "$value")"
-        cp -rL "$value" "$tree$(dirname "$value")/"
+        cp -rL --remove-destination "$value" "$tree$(dirname "$value")/"
     fi
 done < <(env)
 inside() { chroot "$tree" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin "${passed_on[@]}" bash -c "$1"; }
