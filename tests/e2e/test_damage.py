@@ -1,7 +1,8 @@
 """One flipped bit in each kind of file: found at the start, named, and the rest still serves."""
 import random
 
-from harness import Hark, now_ms, remote_write, wait_for
+from harness import (Hark, WRITE_HEADERS, field, now_ms, remote_write, sample, snappy,
+                     wait_for)
 
 GROUP = b"HGRP"  # how a group of the log begins
 
@@ -100,16 +101,20 @@ def test_damaged_registration():
         assert hark.value("later") == 1.0
 
 
+def label(name, value):
+    return field(1, field(1, name.encode()) + field(2, value.encode()))
+
+
 def test_damaged_block():
     with Hark(flags=["--memory", "8MB"]) as hark:
         source = random.Random(1)
         start = now_ms() - 600000
         # A slab of values that do not compress is a quarter of the memory: a block is written.
         for part in range(6):
-            series = [({"__name__": "kept", "n": str(n)},
-                       [(source.random(), start + part * 1000 + i) for i in range(1000)])
-                      for n in range(50)]
-            assert remote_write(hark, series) == 204
+            samples = b"".join(sample(source.random(), start + part * 1000 + i) for i in range(1000))
+            body = b"".join(field(1, label("__name__", "kept") + label("n", str(n)) + samples)
+                            for n in range(50))
+            assert hark.request("POST", "/api/v1/write", snappy(body), WRITE_HEADERS)[0] == 204
         wait_for(lambda: list(hark.data.rglob("*.block")), "a block")
         hark.stop()
         block, = hark.data.rglob("*.block")
