@@ -66,6 +66,16 @@ static void restore_side(
     }
 }
 
+/* Blocks that were found damaged since the last call. */
+static void log_problems(struct hk_engine *engine) {
+    struct hk_blockset *blocks = hk_store_blocks(engine->store);
+    const char *text = NULL;
+    while ((text = hk_blockset_problem(blocks, engine->problems_logged)) != NULL) {
+        engine->problems_logged++;
+        hk_log(HK_LOG_WARN, "%s", text);
+    }
+}
+
 static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options *options) {
     const struct hk_config *config = engine->config;
     const char *dir = options->data_dir != NULL  ? options->data_dir
@@ -90,6 +100,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
     const struct hk_store_report *report = &engine->report;
     if (report->directory.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->directory.text);
     if (report->wal.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->wal.text);
+    log_problems(engine);
     hk_log(
         HK_LOG_INFO,
         "data directory %s: %" PRIu64 " series, %" PRIu64 " samples from the log, %.1f ms", dir,
@@ -216,6 +227,7 @@ static void worker_main(void *arg) {
     while (!atomic_load_explicit(&engine->stop, memory_order_acquire)) {
         hk_fail_clear();
         hk_err err = hk_store_work(engine->store, hk_clock_realtime_ms());
+        log_problems(engine);
         if (err == HK_MORE) continue;
         if (err < 0) hk_log(HK_LOG_ERROR, "store: %s: %s", hk_err_text(err), hk_fail_text());
         (void)hk_event_wait(&engine->worker_wake, WORK_IDLE_NS);

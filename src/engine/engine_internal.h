@@ -104,6 +104,7 @@ struct hk_engine {
     _Atomic bool stop, ready;
     int64_t start_ms;
     struct hk_store_report report;
+    uint32_t problems_logged; /* of the blocks; worker, before it the main thread */
 };
 
 /* A request of any listener. */

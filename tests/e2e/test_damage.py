@@ -1,5 +1,10 @@
 """One flipped bit in each kind of file: found at the start, named, and the rest still serves."""
-from harness import Hark, now_ms, remote_write
+import random
+
+from harness import (Hark, WRITE_HEADERS, field, now_ms, remote_write, sample, snappy,
+                     wait_for)
+
+GROUP = b"HGRP"  # how a group of the log begins
 
 
 def flip(path, at):
@@ -35,19 +40,11 @@ def check_rest(hark, start, count, lost_max):
 
 
 def group_starts(data):
-    starts, at = [], 0
-    while True:
-        at = data.find(b"HGRP"[::-1], at)
-        if at < 0:
-            break
+    """Offsets of the groups in a file of the log."""
+    starts, at = [], data.find(GROUP)
+    while at >= 0:
         starts.append(at)
-        at += 4
-    if starts:
-        return starts
-    at = 0
-    while (at := data.find(b"HGRP", at)) >= 0:
-        starts.append(at)
-        at += 4
+        at = data.find(GROUP, at + 1)
     return starts
 
 
@@ -102,3 +99,52 @@ def test_damaged_registration():
         flip(files[0], 64 + 30)
         hark.start()
         assert hark.value("later") == 1.0
+
+
+def label(name, value):
+    return field(1, field(1, name.encode()) + field(2, value.encode()))
+
+
+def test_damaged_block():
+    with Hark(flags=["--memory", "8MB"]) as hark:
+        source = random.Random(1)
+        start = now_ms() - 600000
+        # A slab of values that do not compress is a quarter of the memory: a block is written.
+        for part in range(6):
+            samples = b"".join(sample(source.random(), start + part * 1000 + i) for i in range(1000))
+            body = b"".join(field(1, label("__name__", "kept") + label("n", str(n)) + samples)
+                            for n in range(50))
+            assert hark.request("POST", "/api/v1/write", snappy(body), WRITE_HEADERS)[0] == 204
+        wait_for(lambda: list(hark.data.rglob("*.block")), "a block")
+        hark.stop()
+        block, = hark.data.rglob("*.block")
+        data = block.read_bytes()
+
+        # A chunk: who asks for it is told, the others are served.
+        flip(block, len(data) // 2)
+        hark.start()
+        failed = 0
+        for n in range(50):
+            status, _, body = hark.request("GET", f'/api/v1/query?query=kept{{n="{n}"}}[1h]')
+            if status != 200:
+                failed += 1
+                assert status == 500 and b"section chunks" in body, (status, body)
+                assert block.name.encode() in body and b"bad checksum" in body, body
+        assert failed == 1, failed
+        hark.stop()
+
+        # Its end or its head: the block is named and kept aside, the rest is there.
+        for at in (len(data) - 40, 20):
+            block.write_bytes(data)
+            flip(block, at)
+            before = len(hark.output())
+            hark.start()
+            aside = block.with_name(block.name + ".quarantined")
+            assert aside.exists() and not block.exists(), list(block.parent.iterdir())
+            assert block.name in hark.output()[before:], hark.output()[before:]
+            assert hark.value('count_over_time(kept{n="49"}[1h])') > 0
+            assert remote_write(hark, [({"__name__": "new"}, [(1.0, now_ms())])]) == 204
+            assert hark.value("new") == 1.0
+            hark.stop()
+            aside.unlink()
+        hark.start()
