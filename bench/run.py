@@ -300,8 +300,8 @@ def bench_ingest(kind, size):
 
 
 def bench_series(kind, size):
-    """New series: CPU of one round, memory, time until ready after kill -9."""
-    with kind(size) as server:
+    """New series: CPU of one round, memory, time until ready after kill -9; without rules."""
+    with kind(size, rules=False) as server:
         before = memory_bytes(server.process.pid)["own"]
         run = server.load(size.new_series, 1)
         time.sleep(1)
