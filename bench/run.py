@@ -473,6 +473,7 @@ def write(results):
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers are stopped on the way out
     kinds = [Hark] if options.no_peers else [Hark, Prometheus, VictoriaMetrics]
     kinds = [kind for kind in kinds if options.only in (None, kind.name)]
     results = {"small": options.small, "loadavg": os.getloadavg(), "cpus": os.cpu_count(),
