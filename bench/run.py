@@ -300,8 +300,8 @@ def bench_ingest(kind, size):
 
 
 def bench_series(kind, size):
-    """New series: CPU of one round, memory, time until ready after kill -9."""
-    with kind(size) as server:
+    """New series: CPU of one round, memory, time until ready after kill -9; without rules."""
+    with kind(size, rules=False) as server:
         before = memory_bytes(server.process.pid)["own"]
         run = server.load(size.new_series, 1)
         time.sleep(1)
@@ -452,6 +452,7 @@ def parse():
     parser.add_argument("--scratch", help="folder for the data of the servers; a disk, not tmpfs")
     parser.add_argument("--small", action="store_true", help="smaller sizes, for a quick look")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only", help="one server by its name")
     options = parser.parse_args()
     small = options.small
     options.build, options.peers = options.build.resolve(), options.peers.resolve()
@@ -460,30 +461,39 @@ def parse():
     options.new_series = 100000 if small else 1000000
     options.disk_series = 200 if small else 4000
     options.idle_seconds = 5 if small else 20
-    options.crossings = 50 if small else 200
+    options.crossings = 100 if small else 200
     return options
+
+
+def write(results):
+    """After each row, so that a run that is ended leaves what it has."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build/bench-results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers are stopped on the way out
     kinds = [Hark] if options.no_peers else [Hark, Prometheus, VictoriaMetrics]
+    kinds = [kind for kind in kinds if options.only in (None, kind.name)]
     results = {"small": options.small, "loadavg": os.getloadavg(), "cpus": os.cpu_count(),
                "kernel": os.uname().release, "servers": {}}
-    parts = {"ingest": bench_ingest, "series": bench_series, "range": bench_range,
-             "disk": bench_disk, "idle": bench_idle}
+    parts = {"ingest": bench_ingest, "range": bench_range, "disk": bench_disk,
+             "series": bench_series, "idle": bench_idle}
     names = [kind.name for kind in kinds]
     for kind in kinds:
-        results["servers"][kind.name] = {
-            part: guarded(f"{kind.name} {part}", lambda: run(kind, options))
-            for part, run in parts.items() if not options.rows or part in options.rows}
-    if not options.rows or "latency" in options.rows:
+        found = results["servers"][kind.name] = {}
+        for part, run in parts.items():
+            if not options.rows or part in options.rows:
+                found[part] = guarded(f"{kind.name} {part}", lambda run=run: run(kind, options))
+                write(results)
+    if Hark in kinds and (not options.rows or "latency" in options.rows):
         for spin in ("always", "adaptive", "off"):
             results["servers"]["hark"][f"latency_{spin}"] = guarded(
                 f"hark latency {spin}", lambda: bench_latency(options, spin, 50))
     results["rows"] = GUARDED
     print_table(results, names)
-    (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build/bench-results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write(results)
 
 
 if __name__ == "__main__":
