@@ -1,8 +1,10 @@
-"""OpenTelemetry's Python SDK over gRPC, HTTP/protobuf; JSON by hand."""
+"""OpenTelemetry's SDKs: Python over gRPC and HTTP/protobuf, JavaScript over gRPC, HTTP/protobuf and
+HTTP/JSON. JSON by hand."""
 import json
-import time
+import os
+import subprocess
 
-from harness import Hark, now_ms, wait_for
+from harness import ROOT, Hark, now_ms, wait_for
 
 
 def make_instruments(reader):
@@ -66,6 +68,36 @@ def test_sdk_http_protobuf():
         assert provider.force_flush()
         check_values(hark)
         provider.shutdown()
+
+
+def send_by_javascript(protocol, url):
+    """The instruments of make_instruments(), sent once by js/send.js."""
+    packages = ROOT / "build/js/node_modules"
+    assert packages.exists(), f"{packages} is missing: ./dev deps installs it"
+    run = subprocess.run(
+        ["node", str(ROOT / "tests/e2e/js/send.js"), protocol, url], capture_output=True, text=True,
+        timeout=120, env={**os.environ, "NODE_PATH": str(packages)})
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def check_javascript(protocol, listener, path=""):
+    with Hark() as hark:
+        send_by_javascript(protocol, f"http://127.0.0.1:{hark.ports[listener]}{path}")
+        check_values(hark)
+        accounts = hark.ledger()
+        assert accounts[listener]["received"] > 0, accounts
+
+
+def test_javascript_grpc():
+    check_javascript("grpc", "otlp_grpc")
+
+
+def test_javascript_http_protobuf():
+    check_javascript("proto", "otlp_http", "/v1/metrics")
+
+
+def test_javascript_http_json():
+    check_javascript("json", "otlp_http", "/v1/metrics")
 
 
 def test_json():
