@@ -1,4 +1,4 @@
-"""clang-tidy over every C file of src/ (about four minutes on two processors).
+"""clang-tidy over every C file of src/ (about five minutes on two processors).
 
     python3 tools/tidy.py [FILE…]      FILEs as src/x/y.c; none = all. Needs build/asan."""
 import os

@@ -160,7 +160,7 @@ TEST(serve_options) {
     static const char *const argv[] = {
         "--config", "a.yml",    "--data=d", "--http",      "0.0.0.0:0", "--otlp-grpc",
         "off",      "--spin",   "always",   "--shards",    "4",         "--retention",
-        "0",        "--memory", "64MiB",    "--port-file", "p.json",
+        "0",        "--memory", "64MiB",    "--port-file", "p.json",    "--otlp-legacy=127.0.0.1:0",
     };
     struct hk_call call = { 0 };
     struct hk_serve_options options;
@@ -171,6 +171,7 @@ TEST(serve_options) {
     CHECK_TEXT(options.http, "0.0.0.0:0");
     CHECK_TEXT(options.otlp_grpc, "");
     CHECK(options.otlp_http == NULL);
+    CHECK_TEXT(options.otlp_legacy, "127.0.0.1:0");
     CHECK_TEXT(options.port_file, "p.json");
     CHECK(options.spin_given && options.spin == HK_SPIN_ALWAYS);
     CHECK(options.shards_given && options.shards == 4);

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from harness import ROOT, Hark, now_ms, wait_for
+from harness import ROOT, Hark, free_port, now_ms, wait_for
 
 
 def make_instruments(reader):
@@ -98,6 +98,34 @@ def test_javascript_http_protobuf():
 
 def test_javascript_http_json():
     check_javascript("json", "otlp_http", "/v1/metrics")
+
+
+def test_legacy_port():
+    """The counter of the OpenTelemetry documentation over OTLP/HTTP on the port before 4318."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    with Hark(flags=["--otlp-legacy", "127.0.0.1:0"]) as hark:
+        exporter = OTLPMetricExporter(
+            endpoint=f"http://127.0.0.1:{hark.ports['otlp_legacy']}/v1/metrics")
+        provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3600000)])
+        provider.get_meter("example-meter").create_counter("example_counter").add(1)
+        assert provider.force_flush()
+        assert hark.value("example_counter_total") == 1.0
+        provider.shutdown()
+        hark.check_ledger()
+
+
+def test_legacy_port_of_the_configuration():
+    port = free_port()
+    config = "host_metrics: {enabled: false}\nserver: {otlp_legacy: '127.0.0.1:%d'}\n" % port
+    with Hark(config) as hark:
+        assert hark.ports["otlp_legacy"] == port, hark.ports
+        status, _, answer = hark.request(
+            "POST", "/v1/metrics", "{}", {"Content-Type": "application/json"}, "otlp_legacy")
+        assert (status, json.loads(answer)) == (200, {}), (status, answer)
+    with Hark() as hark:
+        assert "otlp_legacy" not in hark.ports, hark.ports
 
 
 def test_json():
