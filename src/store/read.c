@@ -292,6 +292,7 @@ static hk_err select_series(
         return err;
     }
     selection.labels = chosen->labels;
+    selection.refs = chosen->refs;
     selection.count = chosen->count;
     *out = selection;
     return HK_OK;
