@@ -52,6 +52,10 @@ static const struct hk_option server_options[] = {
     STRING(
         "otlp_http", otlp_http, .fallback = "127.0.0.1:4318",
         .help = "Address of OTLP over HTTP; \"off\" = none"),
+    STRING(
+        "otlp_legacy", otlp_legacy, .fallback = "off",
+        .help = "Another address of OTLP over HTTP, for senders that still use the old port: "
+                "127.0.0.1:55681"),
     OPTIONAL("tls", tls, server_tls_table, .help = "TLS on every listener"),
     SECRET("token", token, .help = "Every request must carry it: Authorization: Bearer …"),
     FILENAME("token_file", token_file, .help = "File with the token"),

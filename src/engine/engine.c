@@ -119,6 +119,9 @@ static struct hk_str address_of(
         return options->otlp_grpc != NULL ? hk_str_from(options->otlp_grpc) : server->otlp_grpc;
     case HK_LISTEN_OTLP_HTTP:
         return options->otlp_http != NULL ? hk_str_from(options->otlp_http) : server->otlp_http;
+    case HK_LISTEN_OTLP_LEGACY:
+        return options->otlp_legacy != NULL ? hk_str_from(options->otlp_legacy)
+                                            : server->otlp_legacy;
     case HK_LISTEN_HTTP:
     case HK_LISTENERS:
     default:
@@ -205,11 +208,15 @@ static unsigned port_of(const struct hk_engine *engine, enum hk_listener listene
 static hk_err write_port_file(const struct hk_engine *engine, const char *path) {
     if (path == NULL) return HK_OK;
     char text[128];
+    char legacy[32] = "";
     char temporary[4096];
+    const unsigned legacy_port = port_of(engine, HK_LISTEN_OTLP_LEGACY);
+    if (legacy_port != 0)
+        (void)snprintf(legacy, sizeof(legacy), ",\"otlp_legacy\":%u", legacy_port);
     int len = snprintf(
-        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u}\n",
+        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u%s}\n",
         port_of(engine, HK_LISTEN_HTTP), port_of(engine, HK_LISTEN_OTLP_GRPC),
-        port_of(engine, HK_LISTEN_OTLP_HTTP));
+        port_of(engine, HK_LISTEN_OTLP_HTTP), legacy);
     (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     int fd = hk_file_open(temporary, HK_FILE_WRITE | HK_FILE_CREATE | HK_FILE_TRUNCATE);
     int err = fd < 0 ? fd : hk_file_write(fd, text, (size_t)len, 0);

@@ -19,7 +19,13 @@
 #include "os/thread.h"
 #include "stream/lag.h"
 
-enum hk_listener { HK_LISTEN_HTTP, HK_LISTEN_OTLP_GRPC, HK_LISTEN_OTLP_HTTP, HK_LISTENERS };
+enum hk_listener {
+    HK_LISTEN_HTTP,
+    HK_LISTEN_OTLP_GRPC,
+    HK_LISTEN_OTLP_HTTP,
+    HK_LISTEN_OTLP_LEGACY, /* OTLP/HTTP once more, on the port it had before 4318 */
+    HK_LISTENERS,
+};
 
 enum { HK_REQUEST_ARENA_MAX = 256 << 20, HK_DECODED_BYTES_MAX = 256 << 20 };
 

@@ -100,6 +100,13 @@ union parsers {
     struct hk_prom_proto proto;
 };
 
+/* A body that is checked before it is taken. */
+struct body {
+    union parsers *state;
+    const struct hk_metric_parser *parser;
+    uint64_t samples, kept; /* on the page; after relabelling */
+};
+
 static const struct hk_metric_parser *begin_parse(
     union parsers *state, const struct hk_scrape_result *result, const struct hk_context *context) {
     struct hk_str body = hk_buf_get(&result->body);
@@ -121,28 +128,55 @@ static const struct hk_metric_parser *begin_parse(
     }
 }
 
+/* Would the entry become a sample? Not when relabelling drops it. HK_E_LIMIT with a text when its
+ * labels break a limit of the target. What is wrong with them else is found when it is taken. */
+static hk_err check_entry(
+    struct hk_shard *shard, const struct hk_scrape_target *target, const struct body *body,
+    const struct hk_entry *entry, bool *out_kept) {
+    struct hk_label_set *set = shard->pass.set;
+    struct hk_batch *batch = shard->pass.batch;
+    struct hk_labels labels;
+    *out_kept = true;
+    hk_label_set_clear(set);
+    if (body->parser->labels(body->state, batch, entry, set) < 0) return HK_OK;
+    hk_err err = hk_scrape_series_labels(target, set, batch->arena);
+    *out_kept = err != HK_END;
+    if (err != HK_OK || hk_label_set_finish(set, &labels) < 0) return HK_OK;
+    return hk_scrape_check_labels(target, labels);
+}
+
+/* Do the target's limits ask for the labels of each sample? */
+static bool limits_need_labels(const struct hk_scrape_target *target) {
+    const struct hk_scrape_limits *limits = &target->limits;
+    return limits->labels > 0 || limits->label_name_bytes > 0 || limits->label_value_bytes > 0 ||
+           (limits->samples > 0 && target->metric_relabel != NULL);
+}
+
 /*
  * A scrape is all or nothing: the body is read once without effect. Counts its samples; a broken
- * body or one over the sample limit is refused with a text.
+ * body or one over a limit is refused with a text.
  */
-static hk_err check_body(
-    struct hk_shard *shard, union parsers *state, const struct hk_scrape_result *result,
-    const struct hk_context *context, uint64_t *out_samples) {
-    const struct hk_metric_parser *parser = begin_parse(state, result, context);
+static hk_err
+check_body(struct hk_shard *shard, const struct hk_scrape_result *result, struct body *body) {
+    const struct hk_scrape_target *target = result->target;
+    const bool look = limits_need_labels(target);
     struct hk_batch *batch = shard->pass.batch;
     hk_err err = HK_FULL;
-    *out_samples = 0;
     while (err == HK_FULL) {
         hk_arena_reset(&shard->arena);
         hk_batch_clear(batch);
         batch->arena = &shard->arena;
-        err = parser->parse(state, batch);
+        err = body->parser->parse(body->state, batch);
         for (uint32_t i = 0; i < batch->count; i++) {
-            *out_samples += batch->entries[i].kind != HK_ENTRY_EXEMPLAR;
+            bool kept = true;
+            if (batch->entries[i].kind == HK_ENTRY_EXEMPLAR) continue;
+            if (look) HK_TRY(check_entry(shard, target, body, &batch->entries[i], &kept));
+            body->samples++;
+            body->kept += kept;
         }
     }
-    uint64_t limit = result->target->limits.samples;
-    if (err >= 0 && limit > 0 && *out_samples > limit && result->target->metric_relabel == NULL) {
+    uint64_t limit = target->limits.samples;
+    if (err >= 0 && limit > 0 && body->kept > limit) {
         return hk_fail(HK_E_LIMIT, "sample limit exceeded");
     }
     return err;
@@ -249,31 +283,33 @@ static void end_target(struct hk_shard *shard, struct hk_scraped *target, int64_
 static bool take_body(
     struct hk_shard *shard, struct hk_scraped *target, struct hk_scrape_result *result,
     double values[REPORTS], char *out_error, size_t error_bytes) {
-    union parsers *state = hk_mem_alloc(1, sizeof(*state));
-    uint64_t samples = 0;
+    struct body body = { .state = hk_mem_alloc(1, sizeof(*body.state)) };
+    hk_err err = HK_E_NOMEM;
     hk_fail_clear();
-    hk_err err =
-        state == NULL ? HK_E_NOMEM : check_body(shard, state, result, &target->context, &samples);
-    values[2] = (double)samples;
-    values[3] = (double)samples;
+    if (body.state != NULL) {
+        body.parser = begin_parse(body.state, result, &target->context);
+        err = check_body(shard, result, &body);
+    }
+    values[2] = (double)body.samples;
+    values[3] = (double)body.kept;
     if (err >= 0) {
         struct hk_pass_labels labels = { result->target, apply_labels };
         hk_arena_reset(&shard->arena);
         struct hk_pass_run run = {
             .receiver = receiver_of(result),
-            .state = state,
+            .state = body.state,
             .arena = &shard->arena,
             .cursor = &target->cursor,
             .labels = &labels,
             .seen = on_seen,
             .seen_self = target,
         };
-        run.parser = begin_parse(state, result, &target->context);
+        run.parser = begin_parse(body.state, result, &target->context);
         err = hk_pass_run(&shard->pass, &run);
         values[3] = (double)run.stored;
         values[4] = (double)run.series_added;
     }
-    hk_mem_free(state);
+    hk_mem_free(body.state);
     if (err >= 0) return true;
     (void)snprintf(
         out_error, error_bytes, "%s", hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
