@@ -70,19 +70,27 @@ static void copy_near(uint8_t *to, const uint8_t *from, size_t bytes) {
         to[i] = from[i];
 }
 
-/* Length and offset of a copy element with `tag`; `next` are the four bytes behind it. Returns how
- * many of them belong to it. */
-static inline size_t read_copy(uint32_t tag, uint32_t next, size_t *out_len, size_t *out_offset) {
-    static const uint32_t masks[4] = { 0, 0xff, 0xffff, 0xffffffff };
-    static const uint8_t extras[4] = { 0, 1, 2, 4 };
-    const uint32_t type = tag & 3;
-    const bool near = type == 1;
-    *out_len = near ? 4 + (tag >> 2 & 7) : 1 + (tag >> 2);
-    *out_offset = (near ? (tag & 0xe0) << 3 : 0) + (next & masks[type]);
-    return extras[type];
+/* Length and offset of the copy element with `tag`; `next` are the four bytes behind it. Returns
+ * how many of them belong to it. */
+static size_t read_copy(uint32_t tag, uint32_t next, size_t *out_len, size_t *out_offset) {
+    *out_len = 1 + (tag >> 2);
+    switch (tag & 3) {
+    case 1:
+        *out_len = 4 + (tag >> 2 & 7);
+        *out_offset = (tag & 0xe0) << 3 | (next & 0xff);
+        return 1;
+    case 2:
+        *out_offset = next & 0xffff;
+        return 2;
+    default:
+        *out_offset = next;
+        return 4;
+    }
 }
 
-/* Short elements in the middle of the block. False: damaged. */
+/* Short elements in the middle of the block, as far as the usual ones reach. The kinds are told by
+ * branches, so that the next element's place is guessed before this one's tag is known. False:
+ * damaged. */
 static bool run_fast(struct block *block) {
     const uint8_t *in = block->in;
     uint8_t *out = block->out;
@@ -106,9 +114,16 @@ static bool run_fast(struct block *block) {
             continue;
         }
         size_t offset = 0;
-        uint32_t next = 0;
-        memcpy(&next, in + 1, sizeof(next));
-        in += 1 + read_copy(tag, next, &len, &offset);
+        if (HK_LIKELY((tag & 3) == 2)) {
+            offset = in[1] | (size_t)in[2] << 8;
+            in += 3;
+        } else if (HK_LIKELY((tag & 3) == 1)) {
+            offset = (tag & 0xe0) << 3 | in[1];
+            len = 4 + (tag >> 2 & 7);
+            in += 2;
+        } else {
+            break;
+        }
         if (HK_UNLIKELY(len > left)) return false; /* (3) */
         if (HK_UNLIKELY(offset - 1 >= (size_t)(out - block->start))) return false;
         if (HK_LIKELY(offset >= 16))
