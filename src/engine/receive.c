@@ -2,10 +2,10 @@
 #include "engine/engine_internal.h"
 
 #include "base/mem.h"
+#include "codec/snappy.h"
 #include "ingest/remote_write_fast.h"
 #include "os/clock.h"
 
-#include <snappy-c.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -79,25 +79,13 @@ void hk_receive_refuse(
 
 /* ------------------------------------------------------------------ remote write */
 
-/* Uncompressed body of a snappy block, in shard->decoded. HK_E_MALFORMED, HK_E_LIMIT. */
+/* Uncompressed body of a snappy block, in shard->decoded. HK_E_MALFORMED, HK_E_LIMIT, HK_E_NOMEM.
+ */
 static hk_err unsnap(struct hk_shard *shard, struct hk_str body, struct hk_str *out) {
-    size_t bytes = 0;
-    if (snappy_uncompressed_length(body.ptr, body.len, &bytes) != SNAPPY_OK) {
-        return hk_fail(HK_E_MALFORMED, "snappy: the body is not a snappy block");
-    }
-    size_t bytes_max = (size_t)shard->engine->config->limits.decoded_bytes;
-    if (bytes > bytes_max) {
-        return hk_fail(
-            HK_E_LIMIT, "snappy: %zu bytes uncompressed, at most %zu are accepted", bytes,
-            bytes_max);
-    }
     hk_buf_clear(&shard->decoded);
-    char *to = hk_buf_reserve(&shard->decoded, bytes + 1);
-    if (to == NULL) return HK_E_NOMEM;
-    if (snappy_uncompress(body.ptr, body.len, to, &bytes) != SNAPPY_OK) {
-        return hk_fail(HK_E_MALFORMED, "snappy: damaged block");
-    }
-    *out = (struct hk_str){ to, bytes };
+    HK_TRY(hk_snappy_decompress_buf(
+        body, (size_t)shard->engine->config->limits.decoded_bytes, &shard->decoded));
+    *out = hk_buf_get(&shard->decoded);
     return HK_OK;
 }
 
