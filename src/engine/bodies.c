@@ -8,7 +8,7 @@
 
 #include <snappy-c.h>
 
-enum { DECODED_KEPT_BYTES = 1 << 20 };
+enum { KEPT_BYTES_MAX = 32 << 20 };
 
 /* Parser and memory of a body in work. */
 struct hk_taking {
@@ -50,14 +50,14 @@ static void taking_destroy(struct hk_taking *taking) {
     hk_mem_free(taking);
 }
 
-/* Keeps the memory that the next body will need as well. */
-static void taking_clear(struct hk_taking *taking) {
+/* Puts it on the idle list; its buffer stays for the next body if there is room for it. */
+static void taking_rest(struct hk_bodies *bodies, struct hk_taking *taking) {
     hk_arena_reset(&taking->arena);
-    if (taking->decoded.capacity > DECODED_KEPT_BYTES)
+    if (bodies->kept_bytes + taking->decoded.capacity > KEPT_BYTES_MAX)
         hk_buf_deinit(&taking->decoded);
-    else
-        hk_buf_clear(&taking->decoded);
-    taking->parsed = false;
+    bodies->kept_bytes += taking->decoded.capacity;
+    taking->next = bodies->idle;
+    bodies->idle = taking;
 }
 
 /* ------------------------------------------------------------------ decoding */
@@ -169,7 +169,9 @@ begin_parser(struct hk_shard *shard, const struct hk_body *body, struct hk_takin
 /* Decodes the body and sets up its parser. False: it was refused and answered. */
 static bool
 begin_taking(struct hk_shard *shard, const struct hk_body *body, struct hk_taking *taking) {
-    taking_clear(taking);
+    hk_arena_reset(&taking->arena);
+    hk_buf_clear(&taking->decoded);
+    taking->parsed = false;
     int status = decode(shard, body, taking);
     taking->run = (struct hk_pass_run){
         .receiver = body->receiver,
@@ -284,11 +286,13 @@ static bool begin(struct hk_shard *shard, struct hk_lane *lane) {
         hk_receive_refuse(body->exchange, body->answer, 503, HK_STR("out of memory"), 1);
         return true;
     }
+    bodies->idle = taking->next;
+    bodies->kept_bytes -= taking->decoded.capacity;
     if (!begin_taking(shard, body, taking)) {
+        taking_rest(bodies, taking);
         (void)shift(lane);
         return true;
     }
-    bodies->idle = taking->next;
     bodies->used++;
     bodies->decoded_bytes += body->decoded_bytes;
     hk_pass_begin(&taking->run);
@@ -306,9 +310,7 @@ static void end(struct hk_shard *shard, struct hk_lane *lane) {
     bodies->used--;
     bodies->decoded_bytes -= body->decoded_bytes;
     finish(shard, body, &taking->run, taking->err < 0 ? taking->err : err);
-    taking_clear(taking);
-    taking->next = bodies->idle;
-    bodies->idle = taking;
+    taking_rest(bodies, taking);
 }
 
 /* A part of the body in work. */

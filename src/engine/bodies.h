@@ -58,6 +58,7 @@ struct hk_bodies {
     struct hk_taking *small;           /* for what is taken at once */
     uint32_t takings, used;            /* made and in use, without `small` */
     uint64_t decoded_bytes;            /* of the bodies in work, as announced */
+    uint64_t kept_bytes;               /* buffers of the idle takings */
 };
 
 /* Before the loop runs. HK_E_NOMEM. */

@@ -307,12 +307,12 @@ predicted(struct hk_pass *pass, struct hk_ident_cursor *order, const struct hk_e
     return hk_ident_form(&pass->ident, entry->ref)->ref;
 }
 
-/* Returns how many of the batch's points were dropped. */
-static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run) {
+/* Takes the entries from `first` on; returns how many of the batch's points were dropped. */
+static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
     struct hk_ident_cursor *order = &run->cursor->order;
     uint64_t dropped = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
+    for (uint32_t i = first; i < batch->count; i++) {
         struct hk_entry *entry = &batch->entries[i];
         uint32_t ref = HK_REF_NONE;
         hk_err err = HK_OK;
@@ -342,9 +342,9 @@ static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run) {
     return dropped;
 }
 
-static void take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
+static void take_batch(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
-    uint64_t good = batch->points - take_entries(pass, run);
+    uint64_t good = batch->points - take_entries(pass, run, first);
     run->points += batch->points + batch->rejected;
     run->received += batch->points + batch->rejected;
     if (run->stage != NULL) {
@@ -374,13 +374,22 @@ hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) {
             &stage->entries, &stage->capacity, (size_t)stage->count + HK_BATCH_ENTRIES_MAX,
             sizeof(stage->entries[0])));
     }
+    if (run->room == 0) run->room = HK_STEP_ENTRIES_MIN;
+    uint64_t added = run->series_added;
+    uint32_t first = HK_BATCH_ENTRIES_MAX - run->room;
     run->cursor->at = run->cursor->order.form;
     hk_batch_clear(batch);
+    batch->count = first;
     batch->arena = run->arena;
     hk_fail_clear();
     hk_err err = run->parser->parse(run->state, batch);
     if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
-    take_batch(pass, run);
+    take_batch(pass, run, first);
+    bool slow = stage != NULL && run->series_added - added > run->room / 8;
+    if (slow)
+        run->room = HK_STEP_ENTRIES_MIN;
+    else if (run->room <= HK_BATCH_ENTRIES_MAX / 2)
+        run->room *= 2;
     if (run->failed < 0) err = run->failed;
     if (err != HK_FULL) judge_guesses(run->cursor);
     return err;
@@ -408,6 +417,7 @@ hk_err hk_pass_commit(struct hk_pass *pass, struct hk_pass_run *run) {
 hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
     hk_err err = HK_FULL;
     hk_pass_begin(run);
+    if (run->room == 0) run->room = HK_BATCH_ENTRIES_MAX;
     while (err == HK_FULL)
         err = hk_pass_step(pass, run);
     return err;

@@ -16,6 +16,7 @@
 enum {
     HK_PASS_CURSORS = 256,
     HK_STAGE_ENTRIES_MAX = 1 << 16, /* of one body: then a part of it is committed */
+    HK_STEP_ENTRIES_MIN = 64,       /* of a step that finds many new series, and of the first */
 };
 
 /* State of delta series (HK_ENTRY_ADD), open addressing by ref. */
@@ -88,6 +89,8 @@ struct hk_pass_run {
     /* Counted, but not in the ledger yet. */
     uint64_t received, appended, dropped[HK_LEDGER_REASON_COUNT];
     hk_err failed; /* < 0: an error that no input causes */
+    uint32_t
+        room; /* entries of the next step, 0 = HK_STEP_ENTRIES_MIN; grows unless series are new */
     /* Results. */
     uint64_t points, stored, rejected; /* points on the wire; rejected = dropped for any reason */
     uint64_t series_added;
