@@ -77,6 +77,8 @@ struct hk_engine {
     struct hk_thread worker;
     struct hk_event worker_wake;
     _Atomic bool stop, ready;
+    bool shares_cpu;     /* a shard has no processor of its own */
+    int64_t breathed_ns; /* worker: when its present stretch of work began */
     int64_t start_ms;
     struct hk_store_report report;
     uint32_t problems_logged; /* of the blocks; worker, before it the main thread */

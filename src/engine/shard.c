@@ -152,6 +152,12 @@ static void round_end(void *self) {
     kick(shard);
 }
 
+/* A spinning shard without a processor of its own: the log thread goes first. */
+static void on_idle(void *self) {
+    struct hk_shard *shard = self;
+    if (!hk_store_idle(shard->pass.shard)) hk_thread_yield();
+}
+
 /* How long the turn was; what it was spent on is known by who did the work, or by the source. */
 static void on_turn(void *self, enum hk_loop_source source, int64_t spent_ns) {
     struct hk_shard *shard = self;
@@ -206,6 +212,7 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
         hk_pass_init(&shard->pass, engine->store, index, &shard->ledger, engine->memory_max / 4));
     hk_loop_on_round_end(shard->loop, round_end, shard);
     hk_loop_on_turn(shard->loop, on_turn, shard);
+    if (engine->shares_cpu) hk_loop_on_idle(shard->loop, on_idle, shard);
     return hk_loop_arm(shard->loop, &shard->tick, hk_clock_monotonic_ns() + TICK_NS);
 }
 

@@ -38,6 +38,8 @@ struct hk_loop {
     void *round_end_self;
     void (*on_turn)(void *self, enum hk_loop_source source, int64_t spent_ns);
     void *on_turn_self;
+    void (*on_idle)(void *self);
+    void *on_idle_self;
     int64_t turn_ns;                    /* when the turn began */
     struct hk_work *works, **works_end; /* FIFO */
     struct hk_task *head;               /* receiver's end of the task queue */
@@ -343,7 +345,10 @@ static void run_round(struct hk_loop *loop) {
     work += run_timers(loop);
     work += run_tasks(loop);
     work += run_works(loop);
-    if (work == 0) return;
+    if (work == 0) {
+        if (loop->on_idle != NULL) loop->on_idle(loop->on_idle_self);
+        return;
+    }
     if (loop->round_end != NULL) {
         loop->round_end(loop->round_end_self);
         end_turn(loop, HK_LOOP_ROUND_END);
@@ -376,6 +381,11 @@ void hk_loop_on_turn(
     void *self) {
     loop->on_turn = hook;
     loop->on_turn_self = self;
+}
+
+void hk_loop_on_idle(struct hk_loop *loop, void (*hook)(void *self), void *self) {
+    loop->on_idle = hook;
+    loop->on_idle_self = self;
 }
 
 void hk_loop_get_stats(const struct hk_loop *loop, struct hk_loop_stats *out) {

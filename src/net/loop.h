@@ -96,6 +96,9 @@ void hk_loop_on_turn(
     struct hk_loop *loop, void (*hook)(void *self, enum hk_loop_source source, int64_t spent_ns),
     void *self);
 
+/* Called in a round that found nothing to do while the loop spins. One hook. */
+void hk_loop_on_idle(struct hk_loop *loop, void (*hook)(void *self), void *self);
+
 struct hk_loop_stats {
     uint64_t rounds, wakeups_ns_total; /* time spent working, ns */
     uint64_t round_ns_max, rounds_over_1ms;
