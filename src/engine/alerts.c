@@ -18,7 +18,6 @@ static void on_event(void *self, const struct hk_alert_event *event) {
     struct hk_shard *shard = self;
     if (shard->alerts.dispatch == NULL) return;
     hk_dispatch_sink(shard->alerts.dispatch, event);
-    hk_lag_add(&shard->engine->lag, HK_HOP_ACTED, hk_clock_monotonic_ns() - shard->readable_ns);
 }
 
 /* An alert that was firing before the restart: the dispatcher learns of it again. */

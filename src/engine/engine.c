@@ -14,6 +14,8 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
+    BREATH_WORK_NS = 40000,
+    BREATH_REST_NS = 100000,
     RECALLED_BYTES_MAX = 1 << 30,
 };
 
@@ -66,6 +68,26 @@ static void restore_side(
     }
 }
 
+/*
+ * The worker, between parts of its work. Where it shares a processor with a shard that spins, the
+ * kernel would give it slices of milliseconds; so it rests by itself, unless sealing gets behind
+ * (decision D15).
+ */
+static void breathe(void *self) {
+    struct hk_engine *engine = self;
+    if (!engine->shares_cpu || engine->spin == HK_SPIN_OFF) return;
+    if (!atomic_load_explicit(&engine->ready, memory_order_acquire)) return;
+    int64_t now_ns = hk_clock_monotonic_ns();
+    if (now_ns - engine->breathed_ns < BREATH_WORK_NS) return;
+    struct hk_store_stats stats;
+    hk_store_get_stats(engine->store, &stats);
+    bool behind = stats.slabs_used * 4 > stats.slabs_max;
+    if (!behind && !atomic_load_explicit(&engine->stop, memory_order_acquire)) {
+        hk_sleep_ns(BREATH_REST_NS);
+    }
+    engine->breathed_ns = hk_clock_monotonic_ns();
+}
+
 /* Blocks that were found damaged since the last call. */
 static void log_problems(struct hk_engine *engine) {
     struct hk_blockset *blocks = hk_store_blocks(engine->store);
@@ -92,6 +114,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .retention_bytes = config->retention_bytes,
         .durable = hk_shard_durable,
         .side = restore_side,
+        .breathe = breathe,
         .self = engine,
     };
     if (store.retention_bytes == 0) store.retention_bytes = default_quota(dir);
@@ -280,6 +303,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     }
     engine->shard_count = 1;
     engine->spin = options->spin_given ? options->spin : (enum hk_spin)engine->config->spin;
+    engine->shares_cpu = hk_cpu_count() <= engine->shard_count;
     engine->shards = hk_mem_alloc(engine->shard_count, sizeof(engine->shards[0]));
     if (engine->shards == NULL) return HK_E_NOMEM;
     unsigned char key[64];

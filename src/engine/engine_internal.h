@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "conf/config.h"
 #include "engine/alerts.h"
+#include "engine/bodies.h"
 #include "engine/datagrams.h"
 #include "engine/pass.h"
 #include "engine/scraping.h"
@@ -32,30 +33,6 @@ enum { HK_REQUEST_ARENA_MAX = 256 << 20, HK_DECODED_BYTES_MAX = 256 << 20 };
 struct hk_engine;
 struct hk_shard;
 
-/* How an accepted request is answered once its commit is durable. */
-enum hk_answer {
-    HK_ANSWER_NO_CONTENT, /* 204 */
-    HK_ANSWER_RW2,        /* 204 with the -Written headers */
-    HK_ANSWER_OTLP_GRPC,
-    HK_ANSWER_OTLP_PROTO,
-    HK_ANSWER_OTLP_JSON,
-    HK_ANSWER_INFLUX,   /* 204; errors are JSON */
-    HK_ANSWER_OK,       /* 200 without a body */
-    HK_ANSWER_ACCEPTED, /* 202 without a body */
-};
-
-struct hk_waiting {
-    struct hk_waiting *next;
-    struct hk_http_exchange *exchange;
-    uint64_t commit;
-    int64_t received_ns; /* monotonic */
-    int64_t decided_ns;
-    enum hk_answer answer;
-    int status; /* when not 0: this error with `text`, after the commit */
-    struct hk_str text;
-    uint64_t rejected, samples, histograms, exemplars;
-};
-
 struct hk_shard {
     struct hk_engine *engine;
     uint32_t index;
@@ -68,13 +45,11 @@ struct hk_shard {
     struct hk_task durable_task;
     _Atomic bool durable_posted;
     _Atomic int disk_err;  /* HK_OK, or why commits do not become durable */
-    struct hk_arena arena; /* of the request that is being taken */
-    struct hk_buf decoded;
+    struct hk_arena arena; /* of what is taken in one turn */
+    struct hk_bodies bodies;
+    enum hk_turn turn; /* what the turn in hand is spent on, for the latencies */
     struct hk_buf ledger_record;
     struct hk_timer tick;
-    struct hk_rw1 rw1;
-    struct hk_rw2 *rw2;
-    struct hk_otlp *otlp;
     struct hk_meta_seen *seen;
     struct hk_alerts alerts;
     struct hk_scraping scraping;
@@ -108,6 +83,8 @@ struct hk_engine {
     struct hk_thread worker;
     struct hk_event worker_wake;
     _Atomic bool stop, ready;
+    bool shares_cpu;     /* a shard has no processor of its own */
+    int64_t breathed_ns; /* worker: when its present stretch of work began */
     int64_t start_ms;
     struct hk_store_report report;
     uint32_t problems_logged; /* of the blocks; worker, before it the main thread */
@@ -147,6 +124,11 @@ struct hk_transport hk_warm_transport(struct hk_shard *shard);
 
 /* The log thread says: durable, or the disk refuses. */
 void hk_shard_durable(void *self, uint32_t shard, hk_err err);
+
+/* The turn in hand does this, if nothing more important was said of it before. */
+static inline void hk_shard_turn(struct hk_shard *shard, enum hk_turn turn) {
+    if (turn > shard->turn) shard->turn = turn;
+}
 
 /* Adds the engine's documents to the API. */
 void hk_engine_documents(struct hk_engine *engine);

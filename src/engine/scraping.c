@@ -347,6 +347,7 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
 
 static void arrived(struct hk_task *task) {
     struct arrival *arrival = (struct arrival *)task;
+    hk_shard_turn(arrival->shard, HK_TURN_SCRAPE);
     take_result(arrival->shard, arrival->result);
     hk_mem_free(arrival);
 }

@@ -551,6 +551,7 @@ static int64_t turn(struct hk_respond *respond) {
 
 void hk_respond_run(void *self) {
     struct hk_respond *respond = self;
+    hk_thread_lower_priority(0); /* waking up must not hold up the shard that hands over */
     for (;;) {
         int64_t next_ms = turn(respond);
         if (next_ms == 0) continue;

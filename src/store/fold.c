@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { FOLD_TURN = 8192, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+enum { FOLD_TURN = 1024, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+
+static void breathe(const struct hk_store *store) {
+    if (store->options.breathe != NULL) store->options.breathe(store->options.self);
+}
 
 static hk_err reserve_tails(struct hk_store *store, uint32_t count) {
     while (store->tails_count < count) {
@@ -79,6 +83,7 @@ hk_err hk_fold_records(
         if (err >= 0) err = fold_turn(store, records, &at, count, base_ms);
         hk_rwlock_unlock(&store->tails_lock);
         if (err < 0) return err;
+        breathe(store);
     }
     atomic_fetch_add_explicit(&store->folded, count, memory_order_relaxed);
     return HK_OK;
@@ -300,8 +305,10 @@ static hk_err write_block(struct flush *flush) {
         if (has_data(store, ref, late_refs)) order[used++] = ref;
     }
     HK_TRY(hk_directory_sort(store->directory, order, used));
-    for (uint32_t i = 0; i < used; i++)
+    for (uint32_t i = 0; i < used; i++) {
         HK_TRY(flush_series(flush, order[i]));
+        breathe(store);
+    }
     return HK_OK;
 }
 

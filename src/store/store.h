@@ -37,6 +37,9 @@ struct hk_store_options {
     void (*side)(
         void *self, uint32_t shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
         struct hk_str bytes);
+    /* May be NULL. On the worker (and at open), between parts of its work of some tens of
+     * microseconds, holding no lock: may sleep. */
+    void (*breathe)(void *self);
     void *self;
 };
 
