@@ -1,14 +1,11 @@
 """Reloading the configuration: SIGHUP and POST /-/reload, what stays, what is refused."""
 import json
-import os
-import pathlib
 import signal
 import socket
 import ssl
-import subprocess
 
-import harness
 from harness import Hark, Sink, free_port, now_ms, remote_write, wait_for
+from test_cli import hark_cli
 from test_scrape import Page, targets
 
 RULES = """
@@ -189,12 +186,12 @@ def test_sighup():
         wait_for(lambda: metric(hark, "hark_config_last_reload_successful") == 0, "the refusal")
         assert "rules/a.yml:1:9" in hark.output()
         # The same from the command line.
-        server = f"--server=http://127.0.0.1:{hark.ports['http']}"
-        done = subprocess.run([str(harness.BINARY), "reload", server], capture_output=True, text=True)
-        assert done.returncode == 1 and "rules/a.yml:1:9" in done.stderr, done
+        server = f"http://127.0.0.1:{hark.ports['http']}"
+        code, out, err = hark_cli("reload", server=server)
+        assert code == 1 and "rules/a.yml:1:9" in err and not out, (code, out, err)
         (hark.folder / "rules/a.yml").write_text(rules(limit=90))
-        done = subprocess.run([str(harness.BINARY), "reload", server], capture_output=True, text=True)
-        assert done.returncode == 0 and "configuration reloaded" in done.stdout, done
+        code, out, err = hark_cli("reload", server=server)
+        assert code == 0 and out == "configuration reloaded\n" and not err, (code, out, err)
         assert metric(hark, "hark_config_last_reload_successful") == 1
 
 
