@@ -14,6 +14,7 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
+    LOCK_WAIT_MS = 2000, /* a killed server may still be on its way out */
     RECALLED_BYTES_MAX = 1 << 30,
 };
 
@@ -93,6 +94,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
     if (engine->memory_max == 0) engine->memory_max = memory_default;
     struct hk_store_options store = {
         .dir = dir,
+        .lock_wait_ms = LOCK_WAIT_MS,
         .shards = engine->shard_count,
         .memory_max = engine->memory_max,
         .retention_ms = options->retention_given ? options->retention_ms : config->retention_ms,

@@ -1,12 +1,16 @@
 """Reloading the configuration: SIGHUP and POST /-/reload, what stays, what is refused."""
+import hashlib
 import json
+import os
+import shutil
 import signal
 import socket
 import ssl
 
-from harness import Hark, Sink, free_port, now_ms, remote_write, wait_for
+from harness import Hark, Sink, now_ms, remote_write, wait_for
 from test_cli import hark_cli
 from test_scrape import Page, targets
+from test_security import SECURE, TOKEN, make_certificate, secure_request
 
 RULES = """
 groups:
@@ -271,3 +275,116 @@ def test_what_needs_a_restart():
         assert status == 200 and "<secret>" in yaml and "s3cr3t" not in yaml, yaml
         status, _, body = hark.request("GET", "/api/v1/status/flags", headers=bearer)
         assert json.loads(body)["data"]["data"] == str(hark.data), body
+
+
+def test_a_start_waits_for_a_server_that_ends():
+    first, second = Hark(), Hark()
+    second.data = first.data
+    try:
+        with first:
+            heat(first, 7.0)
+            second.start(wait=False)
+            first.kill()
+            ports = second.folder / "ports.json"
+            wait_for(ports.exists, "the second server")
+            second.ports = json.loads(ports.read_text())
+            assert second.value("temperature") == 7
+    finally:
+        second.__exit__(None, None, None)
+
+
+def serial(hark):
+    """Serial number of the certificate that the server shows now."""
+    context = ssl.create_default_context(cafile=str(hark.folder / "cert.pem"))
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", hark.ports["http"])) as plain:
+        with context.wrap_socket(plain) as secure:
+            return hashlib.sha256(secure.getpeercert(True)).hexdigest()
+
+
+def test_certificates_are_read_again():
+    hark = Hark(SECURE, flags=["--http", "0.0.0.0:0"])
+    make_certificate(hark.folder)
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with hark:
+        seen = {serial(hark)}
+        make_certificate(hark.folder)  # both files change: no reload is asked for
+        wait_for(lambda: serial(hark) not in seen, "the new certificate")
+        seen.add(serial(hark))
+        # Half a pair leaves what there is.
+        (hark.folder / "key.pem").write_text("no key\n")
+        wait_for(lambda: "the old certificates stay" in hark.output(), "the refusal")
+        assert serial(hark) in seen
+        # Another pair, named by the configuration; a broken one is refused with everything else.
+        other = hark.folder / "other"
+        other.mkdir()
+        make_certificate(other)
+        moved = SECURE.replace("cert.pem", "other/cert.pem")
+        hark.config.write_text(moved)
+        assert secure_request(hark, "POST", "/-/reload")[0] == 401
+        status, text = secure_request(hark, "POST", "/-/reload", headers=bearer)
+        assert status == 500 and b"key.pem" in text, (status, text)
+        before = serial(hark)
+        assert before in seen
+        shutil.copy(other / "cert.pem", hark.folder / "cert.pem")
+        hark.config.write_text(moved.replace("key.pem", "other/key.pem"))
+        hark.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: serial(hark) not in seen, "the other certificate")
+        # The token may change, but not go: the address is reachable from other hosts.
+        hark.config.write_text(moved.replace("key.pem", "other/key.pem").replace(TOKEN, "t0ken-2"))
+        assert secure_request(hark, "POST", "/-/reload", headers=bearer)[0] == 200
+        assert secure_request(hark, "GET", "/metrics", headers=bearer)[0] == 401
+        bearer = {"Authorization": "Bearer t0ken-2"}
+        hark.config.write_text(moved.replace("key.pem", "other/key.pem").replace(
+            f"  token: {TOKEN}\n", ""))
+        status, text = secure_request(hark, "POST", "/-/reload", headers=bearer)
+        assert status == 500 and b"reachable from other hosts" in text, (status, text)
+        assert secure_request(hark, "GET", "/metrics", headers=bearer)[0] == 200
+
+
+COMMAND = """#!/bin/sh
+touch "$1/$HARK_LABEL_room.began"
+while [ ! -e "$1/go" ]; do sleep 0.02; done
+touch "$1/$HARK_LABEL_room.done"
+"""
+
+EXEC = """
+host_metrics: {{enabled: false}}
+rule_files: [rules/*.yml]
+alertmanager:
+  route: {{receiver: ops, group_by: ['...'], group_wait: 0s, group_interval: 1s}}
+  receivers:
+  - name: ops
+    exec_configs: [{{command: [{folder}/run.sh, {folder}/marks], timeout: 60s, max_concurrency: {most}}}]
+"""
+
+
+def test_commands_wait_for_each_other():
+    hark = Hark("", files={"rules/a.yml": rules(), "run.sh": COMMAND})
+    marks = hark.folder / "marks"
+    marks.mkdir()
+    os.chmod(hark.folder / "run.sh", 0o755)
+    hark.config.write_text(EXEC.format(folder=hark.folder, most=2))
+
+    def marked(kind):
+        return len(list(marks.glob("*." + kind)))
+
+    with hark:
+        rooms = [({"__name__": "temperature", "room": f"r{i:03}"}, [(150.0, now_ms())])
+                 for i in range(2 + 256 + 5)]
+        assert remote_write(hark, rooms) == 204
+        wait_for(lambda: metric(hark, "hark_commands_waiting") == 256, "the queue")
+        wait_for(lambda: marked("began") == 2, "the first two")
+        assert metric(hark, "hark_commands_running") == 2
+        assert metric(hark, "hark_commands_crowded_total") == 5
+        assert "too many commands of this receiver wait" in hark.output()
+        # More at a time after a reload; those that run and wait stay.
+        hark.config.write_text(EXEC.format(folder=hark.folder, most=4))
+        reload(hark)
+        wait_for(lambda: marked("began") == 4, "two more")
+        assert metric(hark, "hark_commands_waiting") == 254
+        (marks / "go").touch()
+        wait_for(lambda: marked("done") == 258, "all that waited")
+        wait_for(lambda: metric(hark, "hark_commands_running") == 0, "the end")
+        assert marked("began") == 258 and metric(hark, "hark_commands_waiting") == 0
