@@ -213,7 +213,7 @@ static hk_err swap_plan(struct hk_alerts *alerts, struct hk_alerts_next *next) {
 static hk_err swap_rules(struct hk_shard *shard, struct hk_alerts_next *next, int64_t now_ms) {
     struct hk_alerts *alerts = &shard->alerts;
     struct hk_rules_home *old = alerts->home;
-    HK_TRY(hk_rules_adopt(next->home->rules, old->rules));
+    HK_TRY(hk_rules_adopt(next->home->rules, old->rules, now_ms));
     hk_rules_firing(old->rules, on_orphan, shard);
     old->retired = true;
     alerts->home = next->home;

@@ -461,8 +461,9 @@ static bool must_settle(struct hk_rules *rules, struct hk_rule_group *group) {
     const struct hk_rule_group_side *left = &group->sides[0];
     const struct hk_rule_group_side *right = &group->sides[1];
     bool moved = left->newest_ms != left->decided_ms || right->newest_ms != right->decided_ms;
-    /* What only time has changed has nothing to wait for. */
-    if (!rules->hot[group->rule].settles || left->newest_ms == right->newest_ms || !moved) {
+    /* What only time has changed has nothing to wait for, nor has the state at the start. */
+    bool settles = rules->hot[group->rule].settles && rules->started;
+    if (!settles || left->newest_ms == right->newest_ms || !moved) {
         group->wait_ms = 0;
         return false;
     }

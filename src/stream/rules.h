@@ -79,10 +79,10 @@ void hk_rules_recall(struct hk_rules *rules, struct hk_str record);
 /*
  * Reload: takes over the alerts of `old`, a set that judged until now, rule by rule: those with the
  * same group, name and labels (Prometheus: Group.CopyState). They wait for start as after a
- * restart; what is left in `old` belongs to rules that are gone. Between create and start, on the
- * shard's thread.
+ * restart; what is left in `old` belongs to rules that are gone, and the series that those wrote
+ * get stale markers. Between create and start, on the shard's thread. HK_E_NOMEM: nothing was done.
  */
-hk_err hk_rules_adopt(struct hk_rules *rules, struct hk_rules *old) HK_MUST_CHECK;
+hk_err hk_rules_adopt(struct hk_rules *rules, struct hk_rules *old, int64_t now_ms) HK_MUST_CHECK;
 
 /* Ends the worker of a set that was replaced and waits for it; what it posted before is still
  * valid until destroy. Any thread, after the last call on the shard's. */

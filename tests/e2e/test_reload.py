@@ -127,6 +127,50 @@ def test_rules_on_a_tick_keep_their_alerts():
         assert len(ids(sink)) == 1, ids(sink)
 
 
+TWINS = """
+groups:
+- name: g
+  interval: 1s
+  rules:
+  - {alert: Twin, expr: 'temperature > 100', labels: {severity: page}}
+  - {alert: Twin, expr: 'temperature > 50', labels: {severity: ticket}}
+  - {alert: Ratio, expr: 'sum(left) / sum(right) > 2'}
+  - {record: kept, expr: 'sum(temperature)'}
+  - {record: dropped, expr: 'sum(temperature)'}
+"""
+
+
+def test_rules_that_look_alike():
+    """One name with two severities, and sides with different stamps: neither changes its state."""
+    with Sink() as sink, Hark(config(sink.url), files={"rules/a.yml": TWINS}) as hark:
+        assert remote_write(hark, [({"__name__": "left"}, [(9.0, now_ms() - 5000)]),
+                                   ({"__name__": "right"}, [(3.0, now_ms() - 2000)])]) == 204
+        heat(hark, 150.0)
+        sink.wait(3)
+
+        def firing():
+            found = hark.get("/api/v1/alerts")["data"]["alerts"]
+            return sorted((a["labels"].get("severity", ""), a["activeAt"]) for a in found
+                          if a["state"] == "firing")
+
+        before = firing()
+        assert [severity for severity, _ in before] == ["", "page", "ticket"], before
+        wait_for(lambda: hark.value("dropped") == 150 and hark.value("kept") == 150, "the records")
+        lines = [line for line in TWINS.splitlines() if "dropped" not in line]
+        (hark.folder / "rules/a.yml").write_text("\n".join(lines))
+        reload(hark)
+        assert firing() == before
+        assert hark.value("dropped") is None and hark.value("kept") == 150
+        hark.kill()
+        hark.start()
+        wait_for(lambda: firing() == before, "the same alerts after a restart")
+        heat(hark, 70.0)
+        posts = sink.wait(4)
+        assert posts[3][2]["status"] == "resolved", posts[3]
+        assert posts[3][2]["alerts"][0]["labels"]["severity"] == "page", posts[3]
+        assert len(ids(sink)) == 4, ids(sink)
+
+
 def test_a_removed_rule_is_not_resolved_at_once():
     with Sink() as sink, Hark(config(sink.url), files={"rules/a.yml": rules()}) as hark:
         heat(hark, 150.0)
