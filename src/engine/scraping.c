@@ -26,6 +26,7 @@ static const char *const report_names[REPORTS] = {
 /* What is known of a target between scrapes. */
 struct hk_scraped {
     uint64_t id;
+    struct hk_scrape_target *target; /* a reference: the snapshot that `context` stands for */
     struct hk_context context;
     struct hk_pass_cursor cursor;
     uint32_t *last, *now; /* refs of the scrape before and of this one */
@@ -63,13 +64,27 @@ static hk_err grow_targets(struct hk_scraping *scraping) {
     return HK_OK;
 }
 
+/* What is known of its series' labels holds for one snapshot: relabelling may have changed. */
+static void
+take_snapshot(struct hk_shard *shard, struct hk_scraped *known, struct hk_scrape_target *target) {
+    if (known->target == target) return;
+    bool first = known->target == NULL;
+    uint64_t parts[3] = { known->id, target->hash, first ? 0 : ++shard->scraping.snapshots };
+    known->context.hash =
+        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    hk_scrape_target_unref(known->target);
+    known->target = hk_scrape_target_ref(target);
+}
+
 static struct hk_scraped *
 find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     struct hk_scraping *scraping = &shard->scraping;
     if (grow_targets(scraping) < 0) return NULL;
     size_t at = result->target_id * 0x9e3779b97f4a7c15ULL & scraping->mask;
     for (; scraping->targets[at] != NULL; at = (at + 1) & scraping->mask) {
-        if (scraping->targets[at]->id == result->target_id) return scraping->targets[at];
+        if (scraping->targets[at]->id != result->target_id) continue;
+        take_snapshot(shard, scraping->targets[at], result->target);
+        return scraping->targets[at];
     }
     struct hk_scraped *fresh = hk_mem_alloc(1, sizeof(*fresh));
     if (fresh == NULL) return NULL;
@@ -78,15 +93,14 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     fresh->cursor.at = HK_REF_NONE;
     for (size_t i = 0; i < REPORTS; i++)
         fresh->reports[i] = HK_REF_NONE;
-    uint64_t parts[2] = { result->target_id, result->target->hash };
-    fresh->context.hash =
-        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    take_snapshot(shard, fresh, result->target);
     scraping->targets[at] = fresh;
     scraping->count++;
     return fresh;
 }
 
 static void free_target(struct hk_scraped *target) {
+    hk_scrape_target_unref(target->target);
     hk_mem_free(target->last);
     hk_mem_free(target->now);
     hk_mem_free(target);
@@ -329,6 +343,8 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
         end_target(shard, target, hk_clock_realtime_ms());
         target->id = 0; /* never given out: the entry stays as a hole */
         target->last_count = 0;
+        hk_scrape_target_unref(target->target);
+        target->target = NULL;
     } else {
         double values[REPORTS] = { 0 };
         values[1] = (double)result->duration_ns / 1e9;
@@ -370,7 +386,7 @@ hk_err hk_scraping_open(struct hk_shard *shard) {
     HK_TRY(hk_host_create(&host, &scraping->host));
     struct hk_scrape_options options = { .sink = { shard, on_done } };
     HK_TRY(hk_scrape_create(&options, &scraping->manager));
-    return hk_scraping_apply(shard);
+    return hk_scraping_apply(shard, shard->engine->config);
 }
 
 void hk_scraping_close(struct hk_shard *shard) {

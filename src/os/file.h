@@ -43,6 +43,10 @@ int hk_dir_sync(const char *path);
 /* Size in bytes. */
 int64_t hk_file_size(int fd);
 
+/* A number that changes with the file: made of device, inode, size and time of the last change;
+ * 0 when there is none. Follows links. */
+uint64_t hk_file_stamp(const char *path);
+
 /* Cuts or extends to `bytes`. */
 int hk_file_truncate(int fd, int64_t bytes);
 

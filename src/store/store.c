@@ -15,6 +15,7 @@ enum {
     FLUSH_AGE_MS = 7200000,
     FLUSH_RETRY_MS = 5000,
     MAINTAIN_MS = 10000,
+    LOCK_POLL_NS = 5000000,
     LATE_MAX = 2 << 20,
     COMPACTION_BYTES_MAX = 128 << 20, /* one merge holds up the folding for about a second */
 };
@@ -32,7 +33,13 @@ static hk_err lock_dir(struct hk_store *store) {
     int fd = hk_file_open(path, HK_FILE_READ | HK_FILE_WRITE | HK_FILE_CREATE);
     if (fd < 0) return hk_fail(HK_E_IO, "cannot open %s: %s", path, strerror(-fd));
     store->lock_fd = fd;
-    if (hk_file_lock(fd) < 0) {
+    int64_t end_ns = hk_clock_monotonic_ns() + store->options.lock_wait_ms * 1000000;
+    int err = hk_file_lock(fd);
+    while (err == -EWOULDBLOCK && hk_clock_monotonic_ns() < end_ns) {
+        hk_sleep_ns(LOCK_POLL_NS);
+        err = hk_file_lock(fd);
+    }
+    if (err < 0) {
         return hk_fail(
             HK_E_BUSY,
             "data directory %s is in use by another hark; stop it or choose another with --data",

@@ -25,7 +25,8 @@ struct hk_store_shard;
 enum { HK_STORE_SHARDS_MAX = 16, HK_SLAB_RECORDS = 1 << 18 };
 
 struct hk_store_options {
-    const char *dir; /* data directory, made if missing; locked while open */
+    const char *dir;      /* data directory, made if missing; locked while open */
+    int64_t lock_wait_ms; /* for a server that is just ending; 0 = do not wait */
     uint32_t shards;
     uint64_t memory_max;      /* budget of the store's arrays, bytes */
     uint64_t wal_bytes_max;   /* flush to blocks when the log is half as large; 0 = 512 MiB */

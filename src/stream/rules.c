@@ -34,10 +34,8 @@ static void alert_changed(void *self, const struct hk_alert *alert, bool gone) {
     if (options->save == NULL) return;
     struct hk_buf record;
     hk_buf_init(&record, RECORD_BYTES_MAX);
-    uint64_t hash = hk_fnv1a(
-        HK_FNV1A_START, saver->rules->states[saver->rule].conf->alert.ptr,
-        saver->rules->states[saver->rule].conf->alert.len);
-    hk_buf_bytes(&record, &hash, sizeof(hash));
+    uint64_t identity = saver->rules->states[saver->rule].identity;
+    hk_buf_bytes(&record, &identity, sizeof(identity));
     hk_alert_encode(alert, gone, &record);
     if (record.err >= 0) options->save(options->self, saver->rule, hk_buf_get(&record));
     hk_buf_deinit(&record);
@@ -103,6 +101,7 @@ static hk_err make_alert(struct hk_rules *rules, uint32_t index) {
 
 static hk_err make_rule(struct hk_rules *rules, uint32_t index) {
     struct hk_rule_state *state = &rules->states[index];
+    state->identity = hk_rule_identity(state);
     hk_err err = hk_promql_parse(state->conf->expr, &rules->arena, &state->promql);
     if (err < 0) {
         return hk_fail_note(err, "%.*s:%u", HK_STR_ARG(state->group->file), state->conf->expr_line);
@@ -393,9 +392,7 @@ void hk_rules_recall(struct hk_rules *rules, struct hk_str record) {
     memcpy(&hash, record.ptr, sizeof(hash));
     for (uint32_t i = 0; i < rules->count; i++) {
         struct hk_rule_state *state = &rules->states[i];
-        if (state->alert == NULL) continue;
-        uint64_t own = hk_fnv1a(HK_FNV1A_START, state->conf->alert.ptr, state->conf->alert.len);
-        if (own != hash) continue;
+        if (state->alert == NULL || state->identity != hash) continue;
         if (hk_alert_load(state->alert, hk_str_part(record, sizeof(hash), record.len)) < 0) {
             hk_log(HK_LOG_WARN, "rules: a saved alert could not be read");
         }

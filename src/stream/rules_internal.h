@@ -104,6 +104,7 @@ struct hk_rule_hot {
 struct hk_rule_state {
     const struct hk_conf_rule *conf;
     const struct hk_conf_rule_group *group;
+    uint64_t identity; /* hk_rule_identity() */
     struct hk_promql *promql;
     struct hk_rule_plan plan;
     struct hk_alert_rule *alert; /* NULL for recording rules */
@@ -284,5 +285,8 @@ bool hk_rules_queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, i
 hk_err hk_ticks_open(struct hk_rules *rules) HK_MUST_CHECK;
 void hk_ticks_close(struct hk_rules *rules);
 void hk_ticks_serve(struct hk_rules *rules, int64_t now_ms);
+
+/* rule_adopt.c: hash of group, name and labels, for ever the same: it is kept on disk. */
+uint64_t hk_rule_identity(const struct hk_rule_state *state);
 
 #endif
