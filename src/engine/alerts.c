@@ -235,6 +235,13 @@ static void recall(struct hk_shard *shard) {
     hk_buf_deinit(&shard->recalled);
 }
 
+/* A series must outlive the windows of the rules that are judged on arrival. */
+static int64_t idle_ms(const struct hk_shard *shard) {
+    int64_t wanted_ms = shard->engine->config->series_idle_ms;
+    int64_t window_ms = hk_rules_window_ms(shard->alerts.rules);
+    return wanted_ms == 0 || wanted_ms > window_ms ? wanted_ms : window_ms;
+}
+
 hk_err hk_alerts_open(struct hk_shard *shard) {
     struct hk_alerts *alerts = &shard->alerts;
     hk_arena_init(&alerts->arena, CONFIG_ARENA_MAX);
@@ -262,6 +269,7 @@ hk_err hk_alerts_open(struct hk_shard *shard) {
     shard->pass.series_created = on_series;
     shard->pass.sample = on_sample;
     HK_TRY(hk_rules_start(alerts->rules, down_from_ms, now_ms));
+    hk_store_set_idle(shard->engine->store, idle_ms(shard));
     shard->pass.bound = hk_rules_bound(alerts->rules, &shard->pass.bound_count);
     return HK_OK;
 }

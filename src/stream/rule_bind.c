@@ -79,7 +79,11 @@ static hk_err add_member(
     HK_TRY(hk_mem_grow(
         &rules->members, &rules->member_capacity, rules->member_count + 1,
         sizeof(rules->members[0])));
-    uint32_t index = (uint32_t)rules->member_count++;
+    uint32_t index = rules->free_member;
+    if (index != HK_NO_INDEX)
+        rules->free_member = rules->members[index].next_of_ref;
+    else
+        index = (uint32_t)rules->member_count++;
     struct hk_rule_group_side *side = &rules->groups[group_index].sides[selector->side];
     rules->members[index] = (struct hk_rule_member){
         .ref = ref,
@@ -94,7 +98,7 @@ static hk_err add_member(
     side->first = index;
     side->members++;
     rules->states[selector->rule].members++;
-    rules->stats.members = (uint32_t)rules->member_count;
+    rules->stats.members++;
     return HK_OK;
 }
 
@@ -123,4 +127,27 @@ hk_rules_bind(struct hk_rules *rules, uint32_t ref, struct hk_labels labels, uin
         HK_TRY(try_selector(rules, &rules->selectors[i], ref, labels, only_rule));
     }
     return HK_OK;
+}
+
+void hk_rules_forget(struct hk_rules *rules, uint32_t ref) {
+    if (ref >= rules->ref_capacity || ref >= rules->bound_capacity) return;
+    uint32_t member = rules->first_member[ref] - 1;
+    while (member != HK_NO_INDEX) {
+        uint32_t next = rules->members[member].next_of_ref;
+        hk_member_drop(rules, member);
+        member = next;
+    }
+    rules->first_member[ref] = 0;
+    rules->bound[ref] = 0;
+}
+
+int64_t hk_rules_window_ms(const struct hk_rules *rules) {
+    int64_t longest_ms = rules->options.lookback_ms;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        const struct hk_rule_plan *plan = &rules->states[i].plan;
+        for (uint32_t side = 0; plan->on_arrival && side < plan->side_count; side++) {
+            if (plan->sides[side].range_ms > longest_ms) longest_ms = plan->sides[side].range_ms;
+        }
+    }
+    return longest_ms;
 }

@@ -62,6 +62,42 @@ static void set_timer(struct hk_rules *rules, uint32_t index, int64_t due_ms) {
     sift_up(rules, member->heap_at - 1);
 }
 
+/* Takes the member's timer out of the heap. */
+static void unset_timer(struct hk_rules *rules, uint32_t index) {
+    struct hk_rule_member *member = &rules->members[index];
+    if (member->heap_at == 0) return;
+    size_t hole = member->heap_at - 1;
+    member->heap_at = 0;
+    rules->heap_count--;
+    if (hole == rules->heap_count) return;
+    rules->heap[hole] = rules->heap[rules->heap_count];
+    rules->members[rules->heap[hole]].heap_at = (uint32_t)hole + 1;
+    sift_down(rules, hole);
+    sift_up(rules, rules->members[rules->heap[hole]].heap_at - 1);
+}
+
+void hk_member_drop(struct hk_rules *rules, uint32_t index) {
+    struct hk_rule_member *member = &rules->members[index];
+    struct hk_rule_group_side *side = &rules->groups[member->group].sides[member->side];
+    if (member->present) hk_group_change(rules, member, false, 0);
+    unset_timer(rules, index);
+    uint32_t *at = &side->first;
+    while (*at != index)
+        at = &rules->members[*at].next_of_group;
+    *at = member->next_of_group;
+    side->members--;
+    rules->states[member->rule].members--;
+    hk_mem_free(member->stamps_ms);
+    hk_mem_free(member->values);
+    *member = (struct hk_rule_member){
+        .ref = HK_NO_INDEX,
+        .next_of_ref = rules->free_member,
+        .next_of_group = HK_NO_INDEX,
+    };
+    rules->free_member = index;
+    rules->stats.members--;
+}
+
 void hk_member_timers(struct hk_rules *rules, int64_t now_ms, uint32_t budget) {
     while (budget-- > 0 && rules->heap_count > 0 &&
            rules->members[rules->heap[0]].due_ms <= now_ms) {

@@ -132,6 +132,7 @@ hk_err hk_rules_create(const struct hk_rules_options *options, struct hk_rules *
     struct hk_rules *rules = hk_mem_alloc(1, sizeof(*rules));
     if (rules == NULL) return HK_E_NOMEM;
     rules->options = *options;
+    rules->free_member = HK_NO_INDEX;
     if (rules->options.lookback_ms == 0) rules->options.lookback_ms = HK_RULE_LOOKBACK_MS;
     hk_arena_init(&rules->arena, ARENA_MAX);
     hk_err err = make_all(rules);
@@ -227,10 +228,16 @@ hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_
     uint32_t count = hk_directory_count(rules->options.directory);
     rules->now_ms = now_ms;
     rules->down_from_ms = down_from_ms;
-    for (uint32_t ref = 0; rules->selector_count > 0 && ref < count; ref++) {
-        struct hk_labels labels = hk_directory_labels(rules->options.directory, ref, items);
-        HK_TRY(hk_rules_bind(rules, ref, labels, HK_NO_INDEX));
+    struct hk_directory_view *view = hk_directory_hold(rules->options.directory);
+    hk_err bound = HK_OK;
+    for (uint32_t ref = 0; rules->selector_count > 0 && ref < count && bound >= 0; ref++) {
+        struct hk_labels labels = hk_view_labels(view, ref, items);
+        /* Dead refs have no labels, or belong to nobody. */
+        if (labels.count == 0 || hk_directory_is_dead(rules->options.directory, ref)) continue;
+        bound = hk_rules_bind(rules, ref, labels, HK_NO_INDEX);
     }
+    hk_directory_release(rules->options.directory, view);
+    if (bound < 0) return bound;
     HK_TRY(prime(rules, now_ms));
     rules->started = true;
     hk_groups_decide(rules);

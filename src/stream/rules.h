@@ -55,6 +55,13 @@ void hk_rules_destroy(struct hk_rules *rules);
 /* A series was created. */
 void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labels);
 
+/* A series was retired: nothing is bound to its ref any longer. */
+void hk_rules_forget(struct hk_rules *rules, uint32_t ref);
+
+/* Longest window of the rules that are judged on arrival, ms: a series that has been idle for less
+ * must not be forgotten. */
+int64_t hk_rules_window_ms(const struct hk_rules *rules);
+
 /* Per ref: 1 where hk_rules_sample() wants the samples; valid until the next call that binds. */
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count);
 

@@ -103,6 +103,8 @@ struct hk_rules {
 
     struct hk_rule_member *members;
     size_t member_count, member_capacity;
+    uint32_t
+        free_member; /* chain by next_of_ref of members of retired series, HK_NO_INDEX at its end */
     struct hk_rule_group *groups;
     size_t group_count, group_capacity;
     uint32_t *group_slots;
@@ -135,6 +137,7 @@ struct hk_rules {
 /* rule_member.c: samples, contributions, timers. */
 void hk_member_sample(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, double value);
 void hk_member_compute(struct hk_rules *rules, uint32_t index);
+void hk_member_drop(struct hk_rules *rules, uint32_t index);
 void hk_member_timers(struct hk_rules *rules, int64_t now_ms, uint32_t budget);
 
 /* rule_group.c: groups and verdicts. */
