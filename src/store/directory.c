@@ -3,7 +3,7 @@
 
 #include "os/file.h"
 
-enum { TABLE_SLOTS_MIN = 1024, CHUNK_BYTES_FIRST = 16384, CHUNK_BYTES = 1 << 20 };
+enum { TABLE_SLOTS_MIN = 1024, CHUNK_BYTES_FIRST = 16384, CHUNK_BYTES = 1 << 20, DEAD_MIN = 1024 };
 
 static uint64_t pair_hash(uint32_t name, struct hk_str value) {
     return hk_hash64(value.ptr, value.len) * 0x9e3779b97f4a7c15ULL + name * 0xc2b2ae3d27d4eb4fULL;
@@ -440,6 +440,7 @@ hk_err hk_directory_open(
     hk_buf_init(&directory->pending, 1U << 30);
     hk_buf_init(&directory->writing, 1U << 30);
     directory->bytes_max = options->bytes_max;
+    directory->dead_min = options->dead_min == 0 ? DEAD_MIN : options->dead_min;
     directory->fd = -1;
     size_t path_len = strlen(options->path);
     hk_err err = path_len >= sizeof(directory->path) - 8 ? HK_E_LIMIT : HK_OK;

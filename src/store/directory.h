@@ -32,6 +32,7 @@ enum {
 
 struct hk_directory_options {
     const char *path;   /* registration file */
+    uint32_t dead_min;  /* dead series from which on they are dropped; 0 = 1024 */
     uint64_t bytes_max; /* memory of all arrays and strings; beyond: HK_E_LIMIT */
 };
 

@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { DEAD_MIN = 1024, GROUP_BYTES = 4 << 20 };
+enum { GROUP_BYTES = 4 << 20 };
 
 /* ------------------------------------------------------------------ states */
 
@@ -265,7 +265,9 @@ hk_err hk_directory_compact(struct hk_directory *directory) {
     if (!free_older(directory)) return HK_OK;
     HK_TRY(free_limbo(directory));
     uint32_t live = hk_directory_live(directory);
-    if (directory->dead_count < DEAD_MIN || directory->dead_count < live / 4) return HK_OK;
+    if (directory->dead_count < directory->dead_min || directory->dead_count < live / 4) {
+        return HK_OK;
+    }
     return make_view(directory);
 }
 

@@ -81,6 +81,7 @@ struct hk_directory {
     _Atomic uint32_t ref_end;
     uint32_t *free_refs; /* descending, so that the lowest is taken first; under lock */
     size_t free_count, free_capacity;
+    uint32_t dead_min; /* a new view is made when so many are dead, and a quarter of the living */
     uint64_t bytes_max;
     _Atomic uint64_t bytes;
 

@@ -175,6 +175,7 @@ static hk_err open_parts(struct hk_store *store, struct hk_store_report *report)
     (void)snprintf(path, sizeof(path), "%s/series.reg", store->dir);
     struct hk_directory_options directory = {
         .path = path,
+        .dead_min = store->options.dead_min,
         .bytes_max = store->options.memory_max,
     };
     HK_TRY(hk_directory_open(&directory, &store->directory, &report->directory));

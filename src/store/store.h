@@ -37,6 +37,7 @@ struct hk_store_options {
      * hk_store_swept. `forget`: these refs are dead: give up all state of them, then call
      * hk_store_forgot; `refs` stay in place until then. */
     int64_t series_idle_ms;
+    uint32_t dead_min; /* see directory.h; 0 = default */
     void (*sweep)(void *self, uint32_t shard);
     void (*forget)(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
