@@ -146,7 +146,9 @@ hk_err hk_retire_step(struct hk_store *store, int64_t now_ms) {
     switch (retire->phase) {
     case HK_RETIRE_IDLE:
         HK_TRY(begin(store, now_ms));
-        break;
+        if (retire->phase != HK_RETIRE_IDLE) break;
+        /* Only now: until it is forgotten, a shard may ask for the labels of a dead series. */
+        return hk_directory_compact(store->directory);
     case HK_RETIRE_SWEEP:
         if (answered) retire->phase = HK_RETIRE_SETTLE;
         break;
@@ -157,7 +159,7 @@ hk_err hk_retire_step(struct hk_store *store, int64_t now_ms) {
         if (answered) HK_TRY(finish(store));
         break;
     }
-    return hk_directory_compact(store->directory);
+    return HK_OK;
 }
 
 void hk_retire_deinit(struct hk_store *store) {
