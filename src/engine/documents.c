@@ -93,6 +93,7 @@ static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     struct hk_store_stats stats;
     hk_store_get_stats(engine->store, &stats);
     gauge(out, "hark_series", "gauge", (double)stats.series);
+    gauge(out, "hark_series_retired_total", "counter", (double)stats.retired);
     gauge(out, "hark_head_samples", "gauge", (double)stats.head_samples);
     gauge(out, "hark_head_bytes", "gauge", (double)stats.head_bytes);
     gauge(out, "hark_slabs_used", "gauge", (double)stats.slabs_used);

@@ -62,6 +62,11 @@ struct hk_shard {
     int64_t readable_ns;    /* of the request in hand, for the latency of actions */
     bool snapshot_due;      /* the next commit carries a complete snapshot of states */
     uint64_t accounted;     /* points of the newest ledger record */
+    /* Retirement (retiring.c): the worker asks, the shard works in slices. */
+    struct hk_task sweep_task, forget_task;
+    const uint32_t *forget_refs;
+    uint32_t forget_count, forget_at;
+    bool sweeping;
 };
 
 /* The bearer token that requests need. */
@@ -177,6 +182,11 @@ void hk_shard_close(struct hk_shard *shard);
 
 /* respond's transport on the shard's loop. */
 struct hk_transport hk_warm_transport(struct hk_shard *shard);
+
+/* Retirement of series: called by the store's worker (store.h). */
+void hk_retiring_open(struct hk_shard *shard);
+void hk_retiring_sweep(void *self, uint32_t shard);
+void hk_retiring_forget(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
 
 /* The log thread says: durable, or the disk refuses. */
 void hk_shard_durable(void *self, uint32_t shard, hk_err err);

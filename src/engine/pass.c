@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, DELTAS_MIN = 256 };
+enum { GUESS_REST = 16, DELTAS_MIN = 256, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -201,6 +201,22 @@ static hk_err accumulate(struct hk_pass *pass, const struct hk_staged *entry, do
     if (entry->start_ms != 0) delta->end_ms = entry->stamp_ms;
     *out_value = delta->value;
     return HK_OK;
+}
+
+/* Forgets a series' state: what follows it in its run moves up. */
+static void drop_delta(struct hk_pass *pass, uint32_t ref) {
+    struct hk_delta *found = find_delta(pass, ref);
+    if (found->ref == 0) return;
+    size_t hole = (size_t)(found - pass->deltas);
+    for (size_t at = (hole + 1) & pass->delta_mask; pass->deltas[at].ref != 0;
+         at = (at + 1) & pass->delta_mask) {
+        size_t home = ((pass->deltas[at].ref - 1) * 2654435761U) & pass->delta_mask;
+        if (((at - home) & pass->delta_mask) < ((at - hole) & pass->delta_mask)) continue;
+        pass->deltas[hole] = pass->deltas[at];
+        hole = at;
+    }
+    pass->deltas[hole] = (struct hk_delta){ 0 };
+    pass->delta_count--;
 }
 
 /* Steps of a StatsD gauge go on from the value that was set. */
@@ -424,6 +440,7 @@ hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
 }
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
     HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
     if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
         pass->sample(pass->rules_self, ref, stamp_ms, value);
@@ -453,4 +470,26 @@ hk_err hk_pass_put(
     run->stored++;
     settle(pass, run);
     return HK_OK;
+}
+
+/* ------------------------------------------------------------------ retirement */
+
+static bool leaves(void *self, uint32_t ref) {
+    const struct hk_pass *pass = self;
+    /* Dropped by relabelling: only its age counts. */
+    return ref != HK_REF_DROPPED && hk_directory_is_leaving(pass->directory, ref);
+}
+
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms) {
+    pass->sweep_at = 0;
+    pass->aging = now_ms - pass->aged_ms >= AGING_MS || now_ms < pass->aged_ms;
+    if (pass->aging) pass->aged_ms = now_ms;
+}
+
+bool hk_pass_sweep(struct hk_pass *pass) {
+    return hk_ident_sweep(&pass->ident, &pass->sweep_at, SWEEP_FORMS, pass->aging, leaves, pass);
+}
+
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref) {
+    drop_delta(pass, ref);
 }

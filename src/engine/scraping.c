@@ -45,14 +45,30 @@ struct arrival {
 
 /* ------------------------------------------------------------------ targets */
 
+static void free_target(struct hk_scraped *target) {
+    hk_mem_free(target->last);
+    hk_mem_free(target->now);
+    hk_mem_free(target);
+}
+
 static hk_err grow_targets(struct hk_scraping *scraping) {
     if (scraping->targets != NULL && (scraping->count + 1) * 2 <= scraping->mask + 1) return HK_OK;
-    size_t slots = scraping->targets == NULL ? TARGETS_MIN : (scraping->mask + 1) * 2;
+    size_t live = 0;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        live += scraping->targets[i] != NULL && scraping->targets[i]->id != 0;
+    }
+    size_t slots = TARGETS_MIN;
+    while (slots < (live + 1) * 4)
+        slots *= 2;
     struct hk_scraped **grown = hk_mem_alloc(slots, sizeof(struct hk_scraped *));
     if (grown == NULL) return HK_E_NOMEM;
     for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
         struct hk_scraped *target = scraping->targets[i];
         if (target == NULL) continue;
+        if (target->id == 0) { /* it is gone */
+            free_target(target);
+            continue;
+        }
         size_t at = target->id * 0x9e3779b97f4a7c15ULL & (slots - 1);
         while (grown[at] != NULL)
             at = (at + 1) & (slots - 1);
@@ -61,6 +77,7 @@ static hk_err grow_targets(struct hk_scraping *scraping) {
     hk_mem_free(scraping->targets);
     scraping->targets = grown;
     scraping->mask = slots - 1;
+    scraping->count = live;
     return HK_OK;
 }
 
@@ -97,13 +114,6 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     scraping->targets[at] = fresh;
     scraping->count++;
     return fresh;
-}
-
-static void free_target(struct hk_scraped *target) {
-    hk_scrape_target_unref(target->target);
-    hk_mem_free(target->last);
-    hk_mem_free(target->now);
-    hk_mem_free(target);
 }
 
 /* ------------------------------------------------------------------ parsing */
@@ -240,7 +250,10 @@ static void end_vanished(struct hk_shard *shard, struct hk_scraped *target, int6
             const uint32_t *key = &target->last[i];
             bool there = count > 0 && bsearch(key, sorted, count, 4, ref_order) != NULL;
             if (there) continue;
-            if (hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value()) < 0) break;
+            if (*key == HK_REF_NONE) continue;
+            hk_err err = hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value());
+            if (err == HK_E_NOT_FOUND) continue; /* retired: it ended long ago */
+            if (err < 0) break;
             marked++;
         }
     }
@@ -266,6 +279,7 @@ static void report(
             hk_ledger_received(&shard->ledger, run.receiver, 1);
             hk_err err =
                 hk_pass_put_ref(&shard->pass, target->reports[i], result->start_ms, values[i]);
+            if (err == HK_E_NOT_FOUND) target->reports[i] = HK_REF_NONE; /* once per retirement */
             if (err < 0)
                 hk_ledger_dropped(&shard->ledger, run.receiver, HK_DROP_MEMORY, 1);
             else
@@ -378,6 +392,23 @@ static void on_done(void *self, struct hk_scrape_result *result) {
     }
     *arrival = (struct arrival){ .task.run = arrived, .shard = shard, .result = result };
     hk_loop_post(shard->loop, &arrival->task);
+}
+
+void hk_scraping_forget(struct hk_shard *shard) {
+    const struct hk_scraping *scraping = &shard->scraping;
+    const struct hk_directory *directory = shard->pass.directory;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        struct hk_scraped *target = scraping->targets[i];
+        if (target == NULL) continue;
+        for (size_t k = 0; k < target->last_count; k++) {
+            if (hk_directory_is_dead(directory, target->last[k])) target->last[k] = HK_REF_NONE;
+        }
+        for (size_t k = 0; k < REPORTS; k++) {
+            if (hk_directory_is_dead(directory, target->reports[k])) {
+                target->reports[k] = HK_REF_NONE;
+            }
+        }
+    }
 }
 
 hk_err hk_scraping_open(struct hk_shard *shard) {

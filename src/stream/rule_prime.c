@@ -112,20 +112,26 @@ static void take_portion(void *arg) {
 
 static void bind_slice(struct hk_rules *rules, uint32_t slice) {
     struct hk_label items[HK_LABELS_MAX];
+    struct hk_directory *directory = rules->options.directory;
+    struct hk_directory_view *view = hk_directory_hold(directory);
     for (; slice > 0 && rules->prime_ref < rules->prime_refs; slice--) {
         uint32_t ref = rules->prime_ref++;
         if (ref < rules->ref_capacity && rules->first_member[ref] != 0) continue; /* came again */
-        struct hk_labels labels = hk_directory_labels(rules->options.directory, ref, items);
-        if (labels.count == 0 || hk_rules_bind(rules, ref, labels) >= 0) continue;
+        struct hk_labels labels = hk_view_labels(view, ref, items);
+        /* Dead refs have no labels, or belong to nobody. */
+        if (labels.count == 0 || hk_directory_is_dead(directory, ref)) continue;
+        if (hk_rules_bind(rules, ref, labels) >= 0) continue;
         hk_rules_bind_failed(rules);
         rules->prime_ref = rules->prime_refs;
     }
+    hk_directory_release(directory, view);
 }
 
 static void bind_some(void *arg) {
     struct hk_rules *rules = arg;
     if (is_stopped(rules)) return;
     bind_slice(rules, BIND_SLICE);
+    if (rules->options.bound_moved != NULL) rules->options.bound_moved(rules->options.self);
     if (rules->prime_ref < rules->prime_refs) {
         rules->options.post(rules->options.self, bind_some, rules);
         return;
