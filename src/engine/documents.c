@@ -89,6 +89,37 @@ static void gauge(struct hk_buf *out, const char *name, const char *type, double
     hk_buf_char(out, '\n');
 }
 
+static void keeps_text(const struct hk_engine *engine, struct hk_buf *out) {
+    struct hk_meta_stats meta;
+    struct hk_exemplars_stats exemplars;
+    hk_meta_get_stats(hk_store_meta(engine->store), &meta);
+    hk_exemplars_get_stats(hk_store_exemplars(engine->store), &exemplars);
+    gauge(out, "hark_metadata_metrics", "gauge", (double)meta.names);
+    gauge(out, "hark_metadata_bytes", "gauge", (double)meta.bytes);
+    gauge(out, "hark_metadata_replaced_total", "counter", (double)meta.replaced);
+    gauge(out, "hark_metadata_left_out_total", "counter", (double)meta.left_out);
+    gauge(out, "hark_exemplars", "gauge", (double)exemplars.kept);
+    gauge(out, "hark_exemplar_series", "gauge", (double)exemplars.series);
+    gauge(out, "hark_exemplar_bytes", "gauge", (double)exemplars.bytes);
+    gauge(out, "hark_exemplars_stored_total", "counter", (double)exemplars.stored);
+    gauge(out, "hark_exemplars_displaced_total", "counter", (double)exemplars.displaced);
+    const struct {
+        const char *reason;
+        uint64_t count;
+    } dropped[] = {
+        { "duplicate", exemplars.duplicate },
+        { "out_of_order", exemplars.out_of_order },
+        { "too_long", exemplars.too_long },
+        { "refused", exemplars.refused },
+    };
+    hk_buf_text(out, "# TYPE hark_exemplars_dropped_total counter\n");
+    for (size_t i = 0; i < HK_COUNT(dropped); i++) {
+        hk_buf_printf(
+            out, "hark_exemplars_dropped_total{reason=\"%s\"} %llu\n", dropped[i].reason,
+            (unsigned long long)dropped[i].count);
+    }
+}
+
 static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     struct hk_store_stats stats;
     hk_store_get_stats(engine->store, &stats);
@@ -103,6 +134,7 @@ static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     gauge(out, "hark_samples_out_of_order_total", "counter", (double)stats.out_of_order);
     gauge(out, "hark_flushes_total", "counter", (double)stats.flushes);
     gauge(out, "hark_flush_failures_total", "counter", (double)stats.flush_failures);
+    keeps_text(engine, out);
     struct hk_blockset_stats blocks;
     hk_blockset_stats(hk_store_blocks(engine->store), &blocks);
     gauge(out, "hark_blocks", "gauge", (double)blocks.blocks);

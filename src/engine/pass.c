@@ -205,13 +205,14 @@ static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
 static hk_err append_side(
     struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
-    bool exemplar = entry->kind == HK_ENTRY_EXEMPLAR;
-    HK_TRY(hk_store_append_side(
-        pass->shard, exemplar ? HK_SIDE_EXEMPLAR : HK_SIDE_HISTOGRAM, ref, entry->stamp_ms, bytes));
-    if (exemplar)
+    if (entry->kind == HK_ENTRY_EXEMPLAR) {
+        /* A duplicate is in the log already, in this commit or an earlier one: it counts. */
+        HK_TRY(hk_store_append_exemplar(pass->shard, ref, entry->stamp_ms, bytes));
         run->exemplars++;
-    else
-        run->histograms++;
+        return HK_OK;
+    }
+    HK_TRY(hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, ref, entry->stamp_ms, bytes));
+    run->histograms++;
     return HK_OK;
 }
 
@@ -298,6 +299,7 @@ static hk_err take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
         if (run->seen != NULL) run->seen(run->seen_self, ref);
     }
     (void)appended;
+    if (batch->meta_count > 0) hk_store_take_metas(pass->shard, batch->metas, batch->meta_count);
     run->points += batch->points + batch->rejected;
     hk_ledger_received(pass->ledger, run->receiver, batch->points + batch->rejected);
     hk_ledger_appended(pass->ledger, run->receiver, batch->points - dropped);
