@@ -12,6 +12,7 @@
 enum {
     HK_EXEMPLAR_LABELS_MAX = 64,
     HK_EXEMPLAR_BYTES_MAX = 4096, /* encoded */
+    HK_EXEMPLAR_CHARS_MAX = 128,  /* of names and values (OpenMetrics 1.0, "Exemplars") */
 };
 
 /* Stamp of an exemplar that had none where it came from (OpenMetrics): its sample's stamp counts,

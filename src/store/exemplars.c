@@ -168,7 +168,7 @@ static hk_err read_candidate(
     uint32_t chars = 0;
     int64_t own_ms = 0;
     HK_TRY(hk_exemplar_chars(payload, &chars));
-    if (chars > HK_EXEMPLARS_CHARS_MAX) return HK_E_LIMIT;
+    if (chars > HK_EXEMPLAR_CHARS_MAX) return HK_E_LIMIT;
     if (label_bytes(series) > HK_EXEMPLARS_LABEL_BYTES_MAX) return HK_E_LIMIT;
     *out = (struct candidate){ .series = series, .payload = payload };
     memcpy(&out->value, payload.ptr + payload.len - HK_EXEMPLARS_TAIL_BYTES, sizeof(out->value));

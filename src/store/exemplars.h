@@ -19,7 +19,7 @@
 struct hk_exemplars;
 struct hk_store_shard;
 
-enum { HK_EXEMPLARS_DEFAULT = 100000, HK_EXEMPLARS_MOST = 1 << 24, HK_EXEMPLARS_CHARS_MAX = 128 };
+enum { HK_EXEMPLARS_DEFAULT = 100000, HK_EXEMPLARS_MOST = 1 << 24 };
 
 /* `count_max` exemplars at most, 0 = none are taken. HK_E_NOMEM. */
 hk_err hk_exemplars_create(uint64_t count_max, uint64_t bytes_max, struct hk_exemplars **out)
