@@ -1,6 +1,7 @@
 /* Documents and actions of the API that come from the engine. */
 #include "engine/engine_internal.h"
 
+#include "api/self_metrics.h"
 #include "os/clock.h"
 
 static void healthy(void *self, struct hk_http_exchange *exchange) {
@@ -151,14 +152,25 @@ static void metrics(void *self, struct hk_http_exchange *exchange) {
     struct hk_buf body;
     hk_buf_init(&body, 4 << 20);
     hk_ledger_text(ledgers, count, &body);
-    hk_lag_text(&engine->lag, &body);
     store_text(engine, &body);
     const struct hk_ident *ident = &engine->shards[0].pass.ident;
     gauge(&body, "hark_identity_predicted_total", "counter", (double)ident->predicted);
     gauge(&body, "hark_identity_looked_up_total", "counter", (double)ident->looked_up);
     gauge(&body, "process_start_time_seconds", "gauge", (double)engine->start_ms / 1e3);
     gauge(&body, "process_cpu_seconds_total", "counter", (double)hk_clock_process_cpu_ns() / 1e9);
-    hk_http_respond_buf(exchange, 200, HK_STR("text/plain; version=0.0.4; charset=utf-8"), &body);
+    const struct hk_http_request *request = hk_http_get_request(exchange);
+    if (hk_self_wants_proto(hk_http_header_get(request, HK_STR("accept")))) {
+        struct hk_buf messages;
+        hk_buf_init(&messages, 4 << 20);
+        hk_self_proto(hk_buf_get(&body), &messages);
+        hk_lag_proto(&engine->lag, engine->start_ms, &messages);
+        hk_http_respond_buf(exchange, 200, HK_STR(HK_SELF_PROTO_TYPE), &messages);
+        hk_buf_deinit(&messages);
+    } else {
+        struct hk_str type = HK_STR("text/plain; version=0.0.4; charset=utf-8");
+        hk_lag_text(&engine->lag, &body);
+        hk_http_respond_buf(exchange, 200, type, &body);
+    }
     hk_buf_deinit(&body);
 }
 

@@ -1,10 +1,11 @@
 """Exemplars and metadata: through every receiver, readable at once, still there after kill -9."""
 import http.server
+import json
 import struct
 import threading
 import urllib.parse
 
-from harness import (Hark, Program, WRITE_HEADERS, field, free_port, now_ms, peer, sample, snappy,
+from harness import (Hark, Program, WRITE_HEADERS, fetch, field, free_port, now_ms, peer, sample, snappy,
                      varint, wait_for)
 from test_protocols import WRITE_2_HEADERS
 
@@ -253,3 +254,65 @@ def test_sdk_exemplars():
         assert about["orders_total"] == [{"type": "counter", "help": "Orders.", "unit": ""}], about
         assert about["latency_seconds"][0]["type"] == "histogram", about
         provider.shutdown()
+
+
+def test_own_histograms():
+    """/metrics in its protobuf form, as Prometheus with native histograms and hark itself read it."""
+    binary = peer("prometheus", "usr/bin/prometheus")
+    port = free_port()
+    config = f"""
+host_metrics: {{enabled: false}}
+global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}
+scrape_configs:
+- job_name: native
+  scrape_native_histograms: true
+  static_configs: [{{targets: ['127.0.0.1:{port}']}}]
+- job_name: text
+  static_configs: [{{targets: ['127.0.0.1:{port}']}}]
+"""
+    peer_config = f"""
+global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+scrape_configs:
+- job_name: hark
+  static_configs: [{{targets: ['127.0.0.1:{port}']}}]
+"""
+    with Hark(config, ["--http", f"127.0.0.1:{port}"]) as hark:
+        body = snappy(field(1, field(1, field(1, b"__name__") + field(2, b"x"))
+                            + sample(1.0, now_ms())))
+        for _ in range(20):
+            assert hark.request("POST", "/api/v1/write", body, WRITE_HEADERS)[0] == 204
+
+        def count(ask, job):
+            rows = ask('histogram_count(hark_hop_seconds{hop="durable",job="%s"})' % job)
+            return next(iter(rows.values()), 0)
+
+        wait_for(lambda: count(hark.query, "native") >= 20, "hark's own native histogram")
+        p99 = hark.value('histogram_quantile(0.99, hark_hop_seconds{hop="durable",job="native"})')
+        exact = [hop for hop in hark.get("/api/hark/v1/lag")["hops"] if hop["hop"] == "durable"][0]
+        assert 0 < p99 <= exact["p999_ns"] / 1e9 * 2 + 1e-3, (p99, exact)
+        wait_for(lambda: hark.value('hark_hop_seconds_count{hop="durable",job="text"}'), "the text")
+        assert not hark.query('hark_hop_seconds_count{job="native"}')
+        same = 'count({__name__=~"hark_.*|process_.*",job="%s"}) - count({__name__=~"hark_hop.*",job="%s"})'
+        wait_for(lambda: hark.value(same % ("native", "native")) == hark.value(same % ("text", "text")),
+                 "the same other series in both forms")
+        about = metadata(hark, metric="hark_hop_seconds")["hark_hop_seconds"]
+        assert about[0]["type"] == "histogram" and about[0]["help"], about
+
+        with Program(binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+                     "--enable-feature=native-histograms",
+                     f"--web.listen-address=127.0.0.1:{free_port()}",
+                     files={"prometheus.yml": peer_config}) as prometheus:
+            address = prometheus.command[-1].split("=")[1]
+
+            def ask(expression):
+                prometheus.alive()
+                text = fetch(f"http://{address}/api/v1/query?"
+                             + urllib.parse.urlencode({"query": expression}))
+                rows = json.loads(text)["data"]["result"] if text else []
+                return {json.dumps(row["metric"]): float(row["value"][1]) for row in rows}
+
+            wait_for(lambda: count(ask, "hark") >= 20, "the native histogram in Prometheus")
+            assert next(iter(ask('hark_series{job="hark"}').values())) > 0
+            quantile = next(iter(ask(
+                'histogram_quantile(0.99, hark_hop_seconds{hop="durable"})').values()))
+            assert 0 < quantile < 60, quantile
