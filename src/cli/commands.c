@@ -122,6 +122,13 @@ const struct hk_command hk_commands[] = {
       .detail = "Exits 0 when it is, 1 while it starts, 3 when there is none.",
       FLAGS(ready_flags),
       .run = hk_cmd_ready },
+    { .name = "reload",
+      .arguments = "",
+      .summary = "Make the server read its configuration again.",
+      .detail = "Exits 0 when it applies, 1 when something is wrong: then the old one stays. What\n"
+                "needs a restart is named.",
+      FLAGS(client_flags),
+      .run = hk_cmd_reload },
     { .name = "version", .arguments = "", .summary = "Print the version.", .run = hk_cmd_version },
     { .name = "help",
       .arguments = "[COMMAND | config [KEY]]",

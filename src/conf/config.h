@@ -393,6 +393,7 @@ struct hk_config {
     struct hk_str data_dir;
     int64_t retention_ms;     /* 0 = no age limit */
     uint64_t retention_bytes; /* 0 = half of the free disk, at most 50 GiB */
+    int64_t series_idle_ms;   /* 0 = series are never retired */
     uint64_t memory_bytes;    /* 0 = no cap */
     int64_t shards;           /* 0 = half of the processors */
     int spin;                 /* enum hk_conf_spin */

@@ -280,6 +280,9 @@ static const struct hk_option config_options[] = {
     SIZE(
         "retention_size", retention_bytes, .fallback = "0",
         .fallback_text = "half of the free disk, at most 50GiB", .help = "Most bytes on disk"),
+    DURATION(
+        "series_idle", series_idle_ms, .fallback = "2h", RANGE(0, INT64_MAX),
+        .help = "Series without samples for so long leave memory, their data stays; 0 = never"),
     SIZE(
         "memory", memory_bytes, .fallback = "0",
         .help = "Hard cap on memory; new series are refused beyond it; 0 = none"),

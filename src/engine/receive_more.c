@@ -21,6 +21,7 @@ run(struct hk_shard *shard, const struct hk_http_request *http, enum hk_ledger_r
         .cursor = hk_pass_cursor(&shard->pass, http->peer),
     };
     shard->readable_ns = http->readable_ns;
+    hk_shard_turn(shard, HK_TURN_REQUEST);
     hk_alerts_begin(shard, hk_clock_realtime_ms());
     hk_err err = hk_pass_run(&shard->pass, out);
     hk_alerts_commit(shard, hk_clock_realtime_ms());

@@ -26,6 +26,7 @@ static const char *const report_names[REPORTS] = {
 /* What is known of a target between scrapes. */
 struct hk_scraped {
     uint64_t id;
+    struct hk_scrape_target *target; /* a reference: the snapshot that `context` stands for */
     struct hk_context context;
     struct hk_pass_cursor cursor;
     uint32_t *last, *now; /* refs of the scrape before and of this one */
@@ -44,14 +45,30 @@ struct arrival {
 
 /* ------------------------------------------------------------------ targets */
 
+static void free_target(struct hk_scraped *target) {
+    hk_mem_free(target->last);
+    hk_mem_free(target->now);
+    hk_mem_free(target);
+}
+
 static hk_err grow_targets(struct hk_scraping *scraping) {
     if (scraping->targets != NULL && (scraping->count + 1) * 2 <= scraping->mask + 1) return HK_OK;
-    size_t slots = scraping->targets == NULL ? TARGETS_MIN : (scraping->mask + 1) * 2;
+    size_t live = 0;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        live += scraping->targets[i] != NULL && scraping->targets[i]->id != 0;
+    }
+    size_t slots = TARGETS_MIN;
+    while (slots < (live + 1) * 4)
+        slots *= 2;
     struct hk_scraped **grown = hk_mem_alloc(slots, sizeof(struct hk_scraped *));
     if (grown == NULL) return HK_E_NOMEM;
     for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
         struct hk_scraped *target = scraping->targets[i];
         if (target == NULL) continue;
+        if (target->id == 0) { /* it is gone */
+            free_target(target);
+            continue;
+        }
         size_t at = target->id * 0x9e3779b97f4a7c15ULL & (slots - 1);
         while (grown[at] != NULL)
             at = (at + 1) & (slots - 1);
@@ -60,7 +77,20 @@ static hk_err grow_targets(struct hk_scraping *scraping) {
     hk_mem_free(scraping->targets);
     scraping->targets = grown;
     scraping->mask = slots - 1;
+    scraping->count = live;
     return HK_OK;
+}
+
+/* What is known of its series' labels holds for one snapshot: relabelling may have changed. */
+static void
+take_snapshot(struct hk_shard *shard, struct hk_scraped *known, struct hk_scrape_target *target) {
+    if (known->target == target) return;
+    bool first = known->target == NULL;
+    uint64_t parts[3] = { known->id, target->hash, first ? 0 : ++shard->scraping.snapshots };
+    known->context.hash =
+        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    hk_scrape_target_unref(known->target);
+    known->target = hk_scrape_target_ref(target);
 }
 
 static struct hk_scraped *
@@ -69,7 +99,9 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     if (grow_targets(scraping) < 0) return NULL;
     size_t at = result->target_id * 0x9e3779b97f4a7c15ULL & scraping->mask;
     for (; scraping->targets[at] != NULL; at = (at + 1) & scraping->mask) {
-        if (scraping->targets[at]->id == result->target_id) return scraping->targets[at];
+        if (scraping->targets[at]->id != result->target_id) continue;
+        take_snapshot(shard, scraping->targets[at], result->target);
+        return scraping->targets[at];
     }
     struct hk_scraped *fresh = hk_mem_alloc(1, sizeof(*fresh));
     if (fresh == NULL) return NULL;
@@ -78,18 +110,10 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     fresh->cursor.at = HK_REF_NONE;
     for (size_t i = 0; i < REPORTS; i++)
         fresh->reports[i] = HK_REF_NONE;
-    uint64_t parts[2] = { result->target_id, result->target->hash };
-    fresh->context.hash =
-        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    take_snapshot(shard, fresh, result->target);
     scraping->targets[at] = fresh;
     scraping->count++;
     return fresh;
-}
-
-static void free_target(struct hk_scraped *target) {
-    hk_mem_free(target->last);
-    hk_mem_free(target->now);
-    hk_mem_free(target);
 }
 
 /* ------------------------------------------------------------------ parsing */
@@ -228,7 +252,10 @@ static void end_vanished(struct hk_shard *shard, struct hk_scraped *target, int6
             const uint32_t *key = &target->last[i];
             bool there = count > 0 && bsearch(key, sorted, count, 4, ref_order) != NULL;
             if (there) continue;
-            if (hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value()) < 0) break;
+            if (*key == HK_REF_NONE) continue;
+            hk_err err = hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value());
+            if (err == HK_E_NOT_FOUND) continue; /* retired: it ended long ago */
+            if (err < 0) break;
             marked++;
         }
     }
@@ -254,6 +281,7 @@ static void report(
             hk_ledger_received(&shard->ledger, run.receiver, 1);
             hk_err err =
                 hk_pass_put_ref(&shard->pass, target->reports[i], result->start_ms, values[i]);
+            if (err == HK_E_NOT_FOUND) target->reports[i] = HK_REF_NONE; /* once per retirement */
             if (err < 0)
                 hk_ledger_dropped(&shard->ledger, run.receiver, HK_DROP_MEMORY, 1);
             else
@@ -331,6 +359,8 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
         end_target(shard, target, hk_clock_realtime_ms());
         target->id = 0; /* never given out: the entry stays as a hole */
         target->last_count = 0;
+        hk_scrape_target_unref(target->target);
+        target->target = NULL;
     } else {
         double values[REPORTS] = { 0 };
         values[1] = (double)result->duration_ns / 1e9;
@@ -349,6 +379,7 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
 
 static void arrived(struct hk_task *task) {
     struct arrival *arrival = (struct arrival *)task;
+    hk_shard_turn(arrival->shard, HK_TURN_SCRAPE);
     take_result(arrival->shard, arrival->result);
     hk_mem_free(arrival);
 }
@@ -365,13 +396,30 @@ static void on_done(void *self, struct hk_scrape_result *result) {
     hk_loop_post(shard->loop, &arrival->task);
 }
 
+void hk_scraping_forget(struct hk_shard *shard) {
+    const struct hk_scraping *scraping = &shard->scraping;
+    const struct hk_directory *directory = shard->pass.directory;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        struct hk_scraped *target = scraping->targets[i];
+        if (target == NULL) continue;
+        for (size_t k = 0; k < target->last_count; k++) {
+            if (hk_directory_is_dead(directory, target->last[k])) target->last[k] = HK_REF_NONE;
+        }
+        for (size_t k = 0; k < REPORTS; k++) {
+            if (hk_directory_is_dead(directory, target->reports[k])) {
+                target->reports[k] = HK_REF_NONE;
+            }
+        }
+    }
+}
+
 hk_err hk_scraping_open(struct hk_shard *shard) {
     struct hk_scraping *scraping = &shard->scraping;
     struct hk_host_options host = { 0 };
     HK_TRY(hk_host_create(&host, &scraping->host));
     struct hk_scrape_options options = { .sink = { shard, on_done } };
     HK_TRY(hk_scrape_create(&options, &scraping->manager));
-    return hk_scraping_apply(shard);
+    return hk_scraping_apply(shard, shard->engine->config);
 }
 
 void hk_scraping_close(struct hk_shard *shard) {
