@@ -4,8 +4,8 @@
 static const char *const hop_names[HK_HOPS] = { "decided", "visible", "durable", "acted" };
 
 static const char *const turn_names[HK_TURNS] = {
-    "other", "socket",   "log",    "answer", "document", "tick",
-    "parse", "datagram", "scrape", "commit", "request",
+    "other", "socket", "log",      "answer", "document", "tick",
+    "parse", "decode", "datagram", "scrape", "commit",   "request",
 };
 
 static unsigned bucket_of(uint64_t ns) {

