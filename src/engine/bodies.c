@@ -2,11 +2,10 @@
 #include "engine/bodies.h"
 
 #include "base/mem.h"
+#include "codec/snappy.h"
 #include "engine/engine_internal.h"
 #include "ingest/remote_write_fast.h"
 #include "os/clock.h"
-
-#include <snappy-c.h>
 
 enum { KEPT_BYTES_MAX = 32 << 20 };
 
@@ -65,29 +64,15 @@ static void taking_rest(struct hk_bodies *bodies, struct hk_taking *taking) {
 /* Bytes that the body will have, as far as it says so itself. */
 static uint64_t announced_bytes(const struct hk_body *body) {
     struct hk_str wire = http_of(body)->body;
-    size_t bytes = 0;
     if (body->coding != HK_BODY_SNAPPY) return wire.len;
-    return snappy_uncompressed_length(wire.ptr, wire.len, &bytes) == SNAPPY_OK ? bytes : 0;
+    return hk_snappy_declared(wire);
 }
 
 /* HK_E_MALFORMED, HK_E_LIMIT, HK_E_NOMEM. */
 static hk_err
 unsnap(struct hk_taking *taking, struct hk_str body, size_t bytes_max, struct hk_str *out) {
-    size_t bytes = 0;
-    if (snappy_uncompressed_length(body.ptr, body.len, &bytes) != SNAPPY_OK) {
-        return hk_fail(HK_E_MALFORMED, "snappy: the body is not a snappy block");
-    }
-    if (bytes > bytes_max) {
-        return hk_fail(
-            HK_E_LIMIT, "snappy: %zu bytes uncompressed, at most %zu are accepted", bytes,
-            bytes_max);
-    }
-    char *to = hk_buf_reserve(&taking->decoded, bytes + 1);
-    if (to == NULL) return HK_E_NOMEM;
-    if (snappy_uncompress(body.ptr, body.len, to, &bytes) != SNAPPY_OK) {
-        return hk_fail(HK_E_MALFORMED, "snappy: damaged block");
-    }
-    *out = (struct hk_str){ to, bytes };
+    HK_TRY(hk_snappy_decompress_buf(body, bytes_max, &taking->decoded));
+    *out = hk_buf_get(&taking->decoded);
     return HK_OK;
 }
 

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, DELTAS_MIN = 256 };
+enum { GUESS_REST = 16, DELTAS_MIN = 256, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -203,6 +203,22 @@ static hk_err accumulate(struct hk_pass *pass, const struct hk_staged *entry, do
     return HK_OK;
 }
 
+/* Forgets a series' state: what follows it in its run moves up. */
+static void drop_delta(struct hk_pass *pass, uint32_t ref) {
+    struct hk_delta *found = find_delta(pass, ref);
+    if (found->ref == 0) return;
+    size_t hole = (size_t)(found - pass->deltas);
+    for (size_t at = (hole + 1) & pass->delta_mask; pass->deltas[at].ref != 0;
+         at = (at + 1) & pass->delta_mask) {
+        size_t home = ((pass->deltas[at].ref - 1) * 2654435761U) & pass->delta_mask;
+        if (((at - home) & pass->delta_mask) < ((at - hole) & pass->delta_mask)) continue;
+        pass->deltas[hole] = pass->deltas[at];
+        hole = at;
+    }
+    pass->deltas[hole] = (struct hk_delta){ 0 };
+    pass->delta_count--;
+}
+
 /* Steps of a StatsD gauge go on from the value that was set. */
 static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
     HK_TRY(grow_deltas(pass));
@@ -217,14 +233,15 @@ static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
 static hk_err
 append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
-    bool exemplar = entry->kind == HK_ENTRY_EXEMPLAR;
-    HK_TRY(hk_store_append_side(
-        pass->shard, exemplar ? HK_SIDE_EXEMPLAR : HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms,
-        bytes));
-    if (exemplar)
+    if (entry->kind == HK_ENTRY_EXEMPLAR) {
+        /* A duplicate is in the log already, in this commit or an earlier one: it counts. */
+        HK_TRY(hk_store_append_exemplar(pass->shard, entry->ref, entry->stamp_ms, bytes));
         run->exemplars++;
-    else
-        run->histograms++;
+        return HK_OK;
+    }
+    HK_TRY(
+        hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms, bytes));
+    run->histograms++;
     return HK_OK;
 }
 
@@ -345,6 +362,7 @@ static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run, uint
 static void take_batch(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
     uint64_t good = batch->points - take_entries(pass, run, first);
+    if (batch->meta_count > 0) hk_store_take_metas(pass->shard, batch->metas, batch->meta_count);
     run->points += batch->points + batch->rejected;
     run->received += batch->points + batch->rejected;
     if (run->stage != NULL) {
@@ -427,6 +445,7 @@ hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
 }
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
     HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
     if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
         pass->sample(pass->rules_self, ref, stamp_ms, value);
@@ -456,4 +475,26 @@ hk_err hk_pass_put(
     run->stored++;
     settle(pass, run);
     return HK_OK;
+}
+
+/* ------------------------------------------------------------------ retirement */
+
+static bool leaves(void *self, uint32_t ref) {
+    const struct hk_pass *pass = self;
+    /* Dropped by relabelling: only its age counts. */
+    return ref != HK_REF_DROPPED && hk_directory_is_leaving(pass->directory, ref);
+}
+
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms) {
+    pass->sweep_at = 0;
+    pass->aging = now_ms - pass->aged_ms >= AGING_MS || now_ms < pass->aged_ms;
+    if (pass->aging) pass->aged_ms = now_ms;
+}
+
+bool hk_pass_sweep(struct hk_pass *pass) {
+    return hk_ident_sweep(&pass->ident, &pass->sweep_at, SWEEP_FORMS, pass->aging, leaves, pass);
+}
+
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref) {
+    drop_delta(pass, ref);
 }

@@ -57,6 +57,9 @@ struct hk_pass {
     const uint8_t *bound; /* per ref: 1 = some rule looks at it; below bound_count */
     uint32_t bound_count;
     uint64_t series_created_total;
+    uint32_t sweep_at; /* form that the sweep in progress looks at next */
+    int64_t aged_ms;   /* wall clock of the last sweep that dropped unused forms */
+    bool aging;        /* the sweep in progress does */
 };
 
 /* An entry that is resolved and not appended yet. `payload` lives in the run's arena. */
@@ -147,7 +150,14 @@ hk_err hk_pass_put(
     struct hk_pass *pass, struct hk_pass_run *run, struct hk_labels labels, int64_t stamp_ms,
     double value, uint32_t *out_ref) HK_MUST_CHECK;
 
-/* Appends one sample of a known series (stale markers). */
+/* Retirement (store.h): a slice of the sweep; true when no form leads to a leaving series. */
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms);
+bool hk_pass_sweep(struct hk_pass *pass);
+
+/* Retirement: a dead ref's state goes. */
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref);
+
+/* Appends one sample of a known series (stale markers). HK_E_NOT_FOUND when it was retired. */
 hk_err
 hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) HK_MUST_CHECK;
 

@@ -200,6 +200,7 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
     shard->waiting_last = &shard->waiting_first;
     shard->durable_task.run = on_durable;
     shard->tick.fire = on_tick;
+    hk_retiring_open(shard);
     shard->snapshot_due = true;
     hk_arena_init(&shard->arena, HK_REQUEST_ARENA_MAX);
     hk_buf_init(&shard->ledger_record, 65536);
