@@ -92,7 +92,6 @@ static void answer(struct attempt *attempt) {
 /* ------------------------------------------------------------------ what needs a restart */
 
 static void warn(struct attempt *attempt, const char *key) {
-    hk_log(HK_LOG_WARN, "%s has changed: that needs a restart; the old value stays", key);
     hk_buf_printf(
         &attempt->said, "warning: %s has changed: that needs a restart; the old value stays\n",
         key);
@@ -301,12 +300,16 @@ static void run(void *arg) {
     }
 }
 
-hk_err hk_reload_open(struct hk_engine *engine) {
+void hk_reload_init(struct hk_engine *engine) {
     struct hk_reload *state = &engine->reload;
     hk_event_init(&state->wake);
     hk_event_init(&state->done);
     atomic_store_explicit(&state->successful, true, memory_order_relaxed);
     atomic_store_explicit(&state->success_ms, hk_clock_realtime_ms(), memory_order_relaxed);
+}
+
+hk_err hk_reload_open(struct hk_engine *engine) {
+    struct hk_reload *state = &engine->reload;
     if (hk_thread_start(&state->thread, "hark-reload", run, engine) < 0)
         return hk_fail(HK_E_IO, "cannot start the thread that reloads");
     return HK_OK;
@@ -328,6 +331,8 @@ void hk_reload_deinit(struct hk_engine *engine) {
         state->waiters = next;
     }
     hk_config_destroy(state->before);
+    hk_event_deinit(&state->wake);
+    hk_event_deinit(&state->done);
 }
 
 /* ------------------------------------------------------------------ asking */

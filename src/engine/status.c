@@ -77,8 +77,7 @@ void hk_status_runtime(void *self, struct hk_http_exchange *exchange) {
     size_t len = hk_format_duration_ms(retention_ms, text);
     hk_buf_printf(
         &body,
-        "\"reloadConfigSuccess\":%s,\"corruptionCount\":%" PRIu64
-        ",\"storageRetention\":\"%.*s\"}",
+        "\"reloadConfigSuccess\":%s,\"corruptionCount\":%" PRIu64 ",\"storageRetention\":\"%.*s\"}",
         successful ? "true" : "false", (uint64_t)blocks.problems, (int)len, text);
     hk_api_respond_data(exchange, hk_buf_get(&body));
     hk_buf_deinit(&body);
