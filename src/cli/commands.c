@@ -18,6 +18,8 @@ static const struct hk_flag serve_flags[] = {
     { "http", "ADDR", "page, API and remote write; 127.0.0.1:9090 when not given" },
     { "otlp-grpc", "ADDR", "OTLP over gRPC; 127.0.0.1:4317 when not given, off = none" },
     { "otlp-http", "ADDR", "OTLP over HTTP; 127.0.0.1:4318 when not given, off = none" },
+    { "otlp-legacy", "ADDR",
+      "OTLP over HTTP once more, for the old port 55681; off when not given" },
     { "port-file", "FILE", "gets the ports as JSON once all listen (port 0 = any free port)" },
     { "retention", "DURATION", "age at which data is dropped; 0 keeps all" },
     { "memory", "SIZE", "hard cap on memory; 0 = none" },

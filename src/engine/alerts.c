@@ -19,7 +19,6 @@ static void on_event(void *self, const struct hk_alert_event *event) {
     struct hk_shard *shard = home->shard;
     if (home->retired || shard->alerts.dispatch == NULL) return;
     hk_dispatch_sink(shard->alerts.dispatch, event);
-    hk_lag_add(&shard->engine->lag, HK_HOP_ACTED, hk_clock_monotonic_ns() - shard->readable_ns);
 }
 
 void hk_alerts_restore(void *self, const struct hk_alert_event *event) {
@@ -61,6 +60,12 @@ static void on_post(void *self, void (*run)(void *arg), void *arg) {
     }
     *posted = (struct posted){ .task.run = run_posted, .run = run, .arg = arg };
     hk_loop_post(shard->loop, &posted->task);
+}
+
+static void on_bound_moved(void *self) {
+    struct hk_shard *shard = ((struct hk_rules_home *)self)->shard;
+    if (shard->alerts.home != self) return; /* being replaced */
+    shard->pass.bound = hk_rules_bound(shard->alerts.rules, &shard->pass.bound_count);
 }
 
 static void on_save(void *self, uint32_t rule, struct hk_str record) {
@@ -151,6 +156,7 @@ hk_err hk_rules_home_open(struct hk_rules_home *home) {
         .put = on_put,
         .post = on_post,
         .save = on_save,
+        .bound_moved = on_bound_moved,
         .self = home,
     };
     return hk_rules_create(&options, &home->rules);
@@ -164,6 +170,13 @@ void hk_rules_home_destroy(struct hk_rules_home *home) {
     hk_mem_free(home);
 }
 
+/* A series must outlive the windows of the rules that are judged on arrival. */
+static int64_t idle_ms(const struct hk_shard *shard) {
+    int64_t wanted_ms = shard->engine->config->series_idle_ms;
+    int64_t window_ms = hk_rules_window_ms(shard->alerts.rules);
+    return wanted_ms == 0 || wanted_ms > window_ms ? wanted_ms : window_ms;
+}
+
 void hk_alerts_start_rules(struct hk_shard *shard, int64_t down_from_ms, int64_t now_ms) {
     struct hk_alerts *alerts = &shard->alerts;
     hk_fail_clear();
@@ -173,6 +186,7 @@ void hk_alerts_start_rules(struct hk_shard *shard, int64_t down_from_ms, int64_t
         const char *text = hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err);
         hk_log(HK_LOG_ERROR, "rules do not judge: %s; reload or restart with more memory", text);
     }
+    hk_store_set_idle(shard->engine->store, idle_ms(shard));
     shard->pass.bound = hk_rules_bound(alerts->rules, &shard->pass.bound_count);
 }
 

@@ -14,6 +14,8 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
+    BREATH_WORK_NS = 40000,
+    BREATH_REST_NS = 100000,
     LOCK_WAIT_MS = 2000, /* a killed server may still be on its way out */
     RECALLED_BYTES_MAX = 1 << 30,
 };
@@ -74,6 +76,26 @@ static void restore_side(
     }
 }
 
+/*
+ * The worker, between parts of its work. Where it shares a processor with a shard that spins, the
+ * kernel would give it slices of milliseconds; so it rests by itself, unless sealing gets behind
+ * (decision D15).
+ */
+static void breathe(void *self) {
+    struct hk_engine *engine = self;
+    if (!engine->shares_cpu || engine->spin == HK_SPIN_OFF) return;
+    if (!atomic_load_explicit(&engine->ready, memory_order_acquire)) return;
+    int64_t now_ns = hk_clock_monotonic_ns();
+    if (now_ns - engine->breathed_ns < BREATH_WORK_NS) return;
+    struct hk_store_stats stats;
+    hk_store_get_stats(engine->store, &stats);
+    bool behind = stats.slabs_used * 4 > stats.slabs_max;
+    if (!behind && !atomic_load_explicit(&engine->stop, memory_order_acquire)) {
+        hk_sleep_ns(BREATH_REST_NS);
+    }
+    engine->breathed_ns = hk_clock_monotonic_ns();
+}
+
 /* Blocks that were found damaged since the last call. */
 static void log_problems(struct hk_engine *engine) {
     struct hk_blockset *blocks = hk_store_blocks(engine->store);
@@ -99,8 +121,12 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .memory_max = engine->memory_max,
         .retention_ms = options->retention_given ? options->retention_ms : config->retention_ms,
         .retention_bytes = config->retention_bytes,
+        .series_idle_ms = config->series_idle_ms,
+        .sweep = hk_retiring_sweep,
+        .forget = hk_retiring_forget,
         .durable = hk_shard_durable,
         .side = restore_side,
+        .breathe = breathe,
         .self = engine,
     };
     if (store.retention_bytes == 0) store.retention_bytes = default_quota(dir);
@@ -109,6 +135,8 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
     const struct hk_store_report *report = &engine->report;
     if (report->directory.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->directory.text);
     if (report->wal.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->wal.text);
+    if (report->metadata.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->metadata.text);
+    if (report->exemplars.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->exemplars.text);
     log_problems(engine);
     hk_log(
         HK_LOG_INFO,
@@ -128,6 +156,9 @@ struct hk_str hk_engine_address(
         return options->otlp_grpc != NULL ? hk_str_from(options->otlp_grpc) : server->otlp_grpc;
     case HK_LISTEN_OTLP_HTTP:
         return options->otlp_http != NULL ? hk_str_from(options->otlp_http) : server->otlp_http;
+    case HK_LISTEN_OTLP_LEGACY:
+        return options->otlp_legacy != NULL ? hk_str_from(options->otlp_legacy)
+                                            : server->otlp_legacy;
     case HK_LISTEN_HTTP:
     case HK_LISTENERS:
     default:
@@ -179,11 +210,15 @@ static unsigned port_of(const struct hk_engine *engine, enum hk_listener listene
 static hk_err write_port_file(const struct hk_engine *engine, const char *path) {
     if (path == NULL) return HK_OK;
     char text[128];
+    char legacy[32] = "";
     char temporary[4096];
+    const unsigned legacy_port = port_of(engine, HK_LISTEN_OTLP_LEGACY);
+    if (legacy_port != 0)
+        (void)snprintf(legacy, sizeof(legacy), ",\"otlp_legacy\":%u", legacy_port);
     int len = snprintf(
-        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u}\n",
+        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u%s}\n",
         port_of(engine, HK_LISTEN_HTTP), port_of(engine, HK_LISTEN_OTLP_GRPC),
-        port_of(engine, HK_LISTEN_OTLP_HTTP));
+        port_of(engine, HK_LISTEN_OTLP_HTTP), legacy);
     (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     int fd = hk_file_open(temporary, HK_FILE_WRITE | HK_FILE_CREATE | HK_FILE_TRUNCATE);
     int err = fd < 0 ? fd : hk_file_write(fd, text, (size_t)len, 0);
@@ -254,6 +289,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     }
     engine->shard_count = 1;
     engine->spin = options->spin_given ? options->spin : (enum hk_spin)engine->config->spin;
+    engine->shares_cpu = hk_cpu_count() <= engine->shard_count;
     engine->shards = hk_mem_alloc(engine->shard_count, sizeof(engine->shards[0]));
     if (engine->shards == NULL) return HK_E_NOMEM;
     unsigned char key[64];
@@ -273,6 +309,8 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     }
     struct hk_api_options api = {
         .source = engine->source,
+        .meta = hk_store_meta(engine->store),
+        .exemplars = hk_store_exemplars(engine->store),
         .workers = 1,
     };
     HK_TRY(hk_api_create(&api, &engine->api));

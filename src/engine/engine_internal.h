@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "conf/config.h"
 #include "engine/alerts.h"
+#include "engine/bodies.h"
 #include "engine/datagrams.h"
 #include "engine/pass.h"
 #include "engine/scraping.h"
@@ -20,36 +21,18 @@
 #include "os/thread.h"
 #include "stream/lag.h"
 
-enum hk_listener { HK_LISTEN_HTTP, HK_LISTEN_OTLP_GRPC, HK_LISTEN_OTLP_HTTP, HK_LISTENERS };
+enum hk_listener {
+    HK_LISTEN_HTTP,
+    HK_LISTEN_OTLP_GRPC,
+    HK_LISTEN_OTLP_HTTP,
+    HK_LISTEN_OTLP_LEGACY, /* OTLP/HTTP once more, on the port it had before 4318 */
+    HK_LISTENERS,
+};
 
 enum { HK_REQUEST_ARENA_MAX = 256 << 20, HK_DECODED_BYTES_MAX = 256 << 20 };
 
 struct hk_engine;
 struct hk_shard;
-
-/* How an accepted request is answered once its commit is durable. */
-enum hk_answer {
-    HK_ANSWER_NO_CONTENT, /* 204 */
-    HK_ANSWER_RW2,        /* 204 with the -Written headers */
-    HK_ANSWER_OTLP_GRPC,
-    HK_ANSWER_OTLP_PROTO,
-    HK_ANSWER_OTLP_JSON,
-    HK_ANSWER_INFLUX,   /* 204; errors are JSON */
-    HK_ANSWER_OK,       /* 200 without a body */
-    HK_ANSWER_ACCEPTED, /* 202 without a body */
-};
-
-struct hk_waiting {
-    struct hk_waiting *next;
-    struct hk_http_exchange *exchange;
-    uint64_t commit;
-    int64_t received_ns; /* monotonic */
-    int64_t decided_ns;
-    enum hk_answer answer;
-    int status; /* when not 0: this error with `text`, after the commit */
-    struct hk_str text;
-    uint64_t rejected, samples, histograms, exemplars;
-};
 
 struct hk_shard {
     struct hk_engine *engine;
@@ -63,13 +46,11 @@ struct hk_shard {
     struct hk_task durable_task;
     _Atomic bool durable_posted;
     _Atomic int disk_err;  /* HK_OK, or why commits do not become durable */
-    struct hk_arena arena; /* of the request that is being taken */
-    struct hk_buf decoded;
+    struct hk_arena arena; /* of what is taken in one turn */
+    struct hk_bodies bodies;
+    enum hk_turn turn; /* what the turn in hand is spent on, for the latencies */
     struct hk_buf ledger_record;
     struct hk_timer tick;
-    struct hk_rw1 rw1;
-    struct hk_rw2 *rw2;
-    struct hk_otlp *otlp;
     struct hk_meta_seen *seen;
     struct hk_alerts alerts;
     struct hk_scraping scraping;
@@ -81,6 +62,11 @@ struct hk_shard {
     int64_t readable_ns;    /* of the request in hand, for the latency of actions */
     bool snapshot_due;      /* the next commit carries a complete snapshot of states */
     uint64_t accounted;     /* points of the newest ledger record */
+    /* Retirement (retiring.c): the worker asks, the shard works in slices. */
+    struct hk_task sweep_task, forget_task;
+    const uint32_t *forget_refs;
+    uint32_t forget_count, forget_at;
+    bool sweeping;
 };
 
 /* The bearer token that requests need. */
@@ -126,6 +112,8 @@ struct hk_engine {
     struct hk_thread worker;
     struct hk_event worker_wake;
     _Atomic bool stop, ready;
+    bool shares_cpu;     /* a shard has no processor of its own */
+    int64_t breathed_ns; /* worker: when its present stretch of work began */
     int64_t start_ms;
     struct hk_store_report report;
     uint32_t problems_logged; /* of the blocks; worker, before it the main thread */
@@ -197,9 +185,18 @@ void hk_shard_close(struct hk_shard *shard);
 /* respond's transport on the shard's loop. */
 struct hk_transport hk_warm_transport(struct hk_shard *shard);
 
+/* Retirement of series: called by the store's worker (store.h). */
+void hk_retiring_open(struct hk_shard *shard);
+void hk_retiring_sweep(void *self, uint32_t shard);
+void hk_retiring_forget(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
+
 /* The log thread says: durable, or the disk refuses. */
 void hk_shard_durable(void *self, uint32_t shard, hk_err err);
 
+/* The turn in hand does this, if nothing more important was said of it before. */
+static inline void hk_shard_turn(struct hk_shard *shard, enum hk_turn turn) {
+    if (turn > shard->turn) shard->turn = turn;
+}
 /* Documents that say how the server runs. `self` is the engine. */
 void hk_status_config(void *self, struct hk_http_exchange *exchange);
 void hk_status_flags(void *self, struct hk_http_exchange *exchange);

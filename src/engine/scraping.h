@@ -23,6 +23,9 @@ struct hk_scraping {
 /* Starts the manager with the configuration's jobs and the host's own metrics. */
 hk_err hk_scraping_open(struct hk_shard *shard) HK_MUST_CHECK;
 
+/* Shard: series were retired: their refs must not be used again. */
+void hk_scraping_forget(struct hk_shard *shard);
+
 /* Stops the manager; the loop has stopped. */
 void hk_scraping_close(struct hk_shard *shard);
 

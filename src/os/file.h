@@ -16,6 +16,9 @@ enum {
     HK_FILE_CREATE = 4,    /* make it if missing */
     HK_FILE_EXCLUSIVE = 8, /* with CREATE: fail with -EEXIST */
     HK_FILE_TRUNCATE = 16,
+    HK_FILE_DIRECT = 32, /* writes pass by the page cache where the file system can: memory, offset
+                            and bytes of each must be multiples of HK_FILE_DIRECT_BYTES */
+    HK_FILE_DIRECT_BYTES = 4096,
 };
 
 /* Opens `path` with HK_FILE_ flags, close-on-exec; returns a descriptor. */

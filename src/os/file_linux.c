@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,7 +18,10 @@ int hk_file_open(const char *path, int flags) {
     if ((flags & HK_FILE_CREATE) != 0) mode |= O_CREAT;
     if ((flags & HK_FILE_EXCLUSIVE) != 0) mode |= O_EXCL;
     if ((flags & HK_FILE_TRUNCATE) != 0) mode |= O_TRUNC;
-    int fd = open(path, mode, 0600);
+    int fd = -1;
+    if ((flags & HK_FILE_DIRECT) != 0) fd = open(path, mode | O_DIRECT, 0600);
+    bool refused = fd < 0 && errno == EINVAL; /* no direct writes here, for example in memory */
+    if ((flags & HK_FILE_DIRECT) == 0 || refused) fd = open(path, mode, 0600);
     return fd < 0 ? -errno : fd;
 }
 

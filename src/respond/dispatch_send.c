@@ -353,7 +353,6 @@ void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event 
     struct hk_buf *scratch = &dispatch->scratch;
     struct hk_label_set set;
     struct hk_labels labels;
-    if (push->endpoint_count == 0) return;
     hk_err err = merge_external(event->labels, push->external_labels, &set, &labels);
     hk_buf_clear(scratch);
     if (err >= 0) hk_labels_json(labels, scratch);
@@ -377,4 +376,9 @@ void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event 
     message->starts_ms = event->starts_ms;
     message->ends_ms = event->ends_ms;
     if (hk_respond_send(dispatch->respond, message, false) < 0) dispatch->stats.outbox_refused++;
+}
+
+/* Without endpoints the large label set is not even cleared. */
+void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
+    if (dispatch->respond->config.push.endpoint_count > 0) push_event(dispatch, event);
 }

@@ -484,6 +484,7 @@ static void give_up_waiting(struct hk_respond *respond) {
 
 void hk_respond_run(void *self) {
     struct hk_respond *respond = self;
+    hk_thread_lower_priority(0); /* waking up must not hold up the shard that hands over */
     for (;;) {
         int64_t next_ms = turn(respond);
         if (next_ms == 0) continue;
