@@ -150,16 +150,17 @@ keep_receivers(struct attempt *attempt, const struct hk_config *boot, struct hk_
 }
 
 static void keep_boot(struct attempt *attempt) {
-    static const char *const listeners[] = { "server.http", "server.otlp_grpc",
-                                             "server.otlp_http" };
+    static const char *const listeners[] = { "server.http", "server.otlp_grpc", "server.otlp_http",
+                                             "server.otlp_legacy" };
     const struct hk_serve_options *options = &attempt->engine->options;
     const struct hk_config *boot = attempt->engine->boot;
     struct hk_config *now = attempt->config;
     const bool given[] = { options->http != NULL, options->otlp_grpc != NULL,
-                           options->otlp_http != NULL };
+                           options->otlp_http != NULL, options->otlp_legacy != NULL };
     const struct hk_str from[] = { boot->server.http, boot->server.otlp_grpc,
-                                   boot->server.otlp_http };
-    struct hk_str *to[] = { &now->server.http, &now->server.otlp_grpc, &now->server.otlp_http };
+                                   boot->server.otlp_http, boot->server.otlp_legacy };
+    struct hk_str *to[] = { &now->server.http, &now->server.otlp_grpc, &now->server.otlp_http,
+                            &now->server.otlp_legacy };
     for (size_t i = 0; i < HK_COUNT(listeners); i++)
         keep_str(attempt, listeners[i], given[i], from[i], to[i]);
     if ((boot->server.tls == NULL) != (now->server.tls == NULL)) {

@@ -25,7 +25,7 @@ static void flag(struct hk_buf *out, const char *name, struct hk_str value) {
 
 void hk_status_flags(void *self, struct hk_http_exchange *exchange) {
     static const char *const spins[] = { "off", "adaptive", "always" };
-    static const char *const listeners[] = { "http", "otlp-grpc", "otlp-http" };
+    static const char *const listeners[] = { "http", "otlp-grpc", "otlp-http", "otlp-legacy" };
     const struct hk_engine *engine = self;
     const struct hk_serve_options *options = &engine->options;
     char text[64];
