@@ -401,7 +401,10 @@ hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) {
     batch->arena = run->arena;
     hk_fail_clear();
     hk_err err = run->parser->parse(run->state, batch);
-    if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    if (err < 0) { /* what ends the body is told rather than what was wrong with a point */
+        run->text[0] = 0;
+        note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    }
     take_batch(pass, run, first);
     bool slow = stage != NULL && run->series_added - added > run->room / 8;
     if (slow)

@@ -16,7 +16,7 @@
 enum {
     HK_PASS_CURSORS = 256,
     HK_STAGE_ENTRIES_MAX = 1 << 16, /* of one body: then a part of it is committed */
-    HK_STEP_ENTRIES_MIN = 64,       /* of a step that finds many new series, and of the first */
+    HK_STEP_ENTRIES_MIN = 32,       /* of a step that finds many new series, and of the first */
 };
 
 /* State of delta series (HK_ENTRY_ADD), open addressing by ref. */
