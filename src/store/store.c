@@ -300,6 +300,30 @@ hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, doubl
     return err;
 }
 
+hk_err hk_store_last_histogram(
+    struct hk_store *store, uint32_t ref, struct hk_arena *arena, int64_t *out_stamp_ms,
+    struct hk_str *out_bytes) {
+    hk_err err = HK_E_NOT_FOUND;
+    hk_rwlock_read(&store->tails_lock);
+    const struct hk_side_tail *side =
+        hk_grow_has(&store->side_tails, ref)
+            ? *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref)
+            : NULL;
+    const struct hk_side_entry *last = NULL;
+    for (uint32_t i = 0; side != NULL && i < side->count; i++) {
+        const struct hk_side_entry *entry = &side->entries[i];
+        if (entry->kind != HK_SIDE_HISTOGRAM) continue;
+        if (last == NULL || entry->stamp_ms >= last->stamp_ms) last = entry;
+    }
+    if (last != NULL) {
+        *out_stamp_ms = last->stamp_ms;
+        *out_bytes = hk_arena_str(arena, (struct hk_str){ (const char *)last->data, last->bytes });
+        err = out_bytes->ptr == NULL ? HK_E_NOMEM : HK_OK;
+    }
+    hk_rwlock_unlock(&store->tails_lock);
+    return err;
+}
+
 /* ------------------------------------------------------------------ the worker */
 
 /* Folds one durable closed slab of a shard. HK_MORE when it did. */
