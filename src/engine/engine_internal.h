@@ -116,6 +116,9 @@ struct hk_engine {
 void hk_shard_handle(void *self, struct hk_http_exchange *exchange);
 int hk_shard_admit(void *self, const struct hk_http_request *request, const char **out_text);
 
+/* A status for hk_receive_refuse: the disk is full. 503 over HTTP, RESOURCE_EXHAUSTED over gRPC. */
+enum { HK_STATUS_DISK_FULL = 507 };
+
 /* Refuses in the protocol's own form; `retry_s` 0 = no Retry-After. Ends the exchange. */
 void hk_receive_refuse(
     struct hk_http_exchange *exchange, enum hk_answer answer, int status, struct hk_str text,

@@ -6,6 +6,8 @@
 #ifndef HK_OS_FILE_H
 #define HK_OS_FILE_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -17,6 +19,11 @@ enum {
     HK_FILE_EXCLUSIVE = 8, /* with CREATE: fail with -EEXIST */
     HK_FILE_TRUNCATE = 16,
 };
+
+/* Does the error (negative errno) say that there is no room: disk, quota, or the limit on files? */
+static inline bool hk_file_is_full(int err) {
+    return err == -ENOSPC || err == -EDQUOT || err == -EFBIG;
+}
 
 /* Opens `path` with HK_FILE_ flags, close-on-exec; returns a descriptor. */
 int hk_file_open(const char *path, int flags);

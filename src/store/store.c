@@ -135,7 +135,7 @@ static hk_err write_mark(struct hk_store *store, uint32_t shard, uint64_t group)
     if (err >= 0) err = hk_dir_sync(dir);
     if (err < 0) {
         return hk_fail(
-            err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
+            hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
     }
     return HK_OK;
 }

@@ -95,7 +95,11 @@ static int begin_segment(struct hk_wal *wal) {
     }
     hk_mutex_unlock(&wal->lock);
     if (err < 0) {
+        /* Not one more file with each attempt. */
+        char path[4096];
+        hk_wal_path(wal->dir, sequence, path, sizeof(path));
         hk_file_close(fd);
+        (void)hk_file_remove(path);
         return err;
     }
     wal->fd = fd;
@@ -156,6 +160,22 @@ static int write_groups(struct hk_wal *wal, size_t bytes) {
     return 0;
 }
 
+/* No more is written to the segment; it goes when it has no group yet. */
+static void abandon_segment(struct hk_wal *wal) {
+    hk_file_close(wal->fd);
+    wal->fd = -1;
+    hk_mutex_lock(&wal->lock);
+    const struct hk_wal_segment *segment = &wal->segments[wal->segment_count - 1];
+    if (segment->last_group == 0) {
+        char path[4096];
+        hk_wal_path(wal->dir, segment->sequence, path, sizeof(path));
+        (void)hk_file_remove(path);
+        wal->segment_count--;
+        count_bytes(wal);
+    }
+    hk_mutex_unlock(&wal->lock);
+}
+
 static int try_commit(struct hk_wal *wal) {
     hk_err err = hk_directory_sync(wal->options.directory); /* (2) */
     if (err < 0) return err == HK_E_NOSPACE ? -ENOSPC : -EIO;
@@ -166,8 +186,7 @@ static int try_commit(struct hk_wal *wal) {
     }
     int written = write_groups(wal, bytes);
     if (written < 0) {
-        hk_file_close(wal->fd); /* (4) */
-        wal->fd = -1;
+        abandon_segment(wal); /* (4) */
         return written;
     }
     wal->group_next += wal->commit.span_count; /* (1) */
@@ -194,7 +213,7 @@ static void log_main(void *arg) {
             if (!failing) {
                 wal->options.durable(
                     wal->options.self, wal->group_next - 1,
-                    err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO);
+                    hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO);
             }
             failing = true;
             if (atomic_load_explicit(&wal->stop, memory_order_acquire)) return;
