@@ -273,6 +273,7 @@ static void block_signals(void) {
     (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is answered like a full disk */
 }
 
 /* ------------------------------------------------------------------ life */

@@ -70,7 +70,7 @@ void hk_registration_set(
 
 static hk_err io_fail(const struct hk_directory *directory, const char *what, int err) {
     return hk_fail(
-        err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO, "%s %s: %s", what, directory->path,
+        hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO, "%s %s: %s", what, directory->path,
         strerror(-err));
 }
 
