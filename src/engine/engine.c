@@ -90,6 +90,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .memory_max = engine->memory_max,
         .retention_ms = options->retention_given ? options->retention_ms : config->retention_ms,
         .retention_bytes = config->retention_bytes,
+        .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
         .durable = hk_shard_durable,
         .side = restore_side,
         .self = engine,
