@@ -124,6 +124,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .series_idle_ms = config->series_idle_ms,
         .sweep = hk_retiring_sweep,
         .forget = hk_retiring_forget,
+        .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
         .durable = hk_shard_durable,
         .side = restore_side,
         .breathe = breathe,
