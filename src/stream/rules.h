@@ -55,6 +55,9 @@ void hk_rules_destroy(struct hk_rules *rules);
 /* A series was created. */
 void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labels);
 
+/* The series is retired: its ref may come again for another one. Its alerts resolve. */
+void hk_rules_forget(struct hk_rules *rules, uint32_t ref);
+
 /* Per ref: 1 where hk_rules_sample() wants the samples; valid until the next call that binds. */
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count);
 
@@ -83,6 +86,7 @@ void hk_rules_alerts_json(struct hk_rules *rules, struct hk_buf *out);
 struct hk_rules_stats {
     uint32_t rules, on_arrival, on_tick, members, groups;
     uint64_t samples, evaluations, transitions, confirmations, late, tick_runs, tick_failures;
+    uint64_t memory_failures; /* what a lack of memory has put off */
 };
 void hk_rules_get_stats(const struct hk_rules *rules, struct hk_rules_stats *out);
 
