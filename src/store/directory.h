@@ -74,8 +74,8 @@ uint32_t hk_directory_label_count(const struct hk_directory *directory, uint32_t
 hk_err hk_directory_sync(struct hk_directory *directory) HK_MUST_CHECK;
 
 /*
- * Refs that all matchers accept, ascending, in the arena. `series_max` 0 = no limit, else
- * HK_E_LIMIT beyond it. `cancel` may be NULL. HK_E_NOMEM, HK_E_CANCELED.
+ * Refs that all matchers accept, in the arena, in no particular order. `series_max` 0 = no limit,
+ * else HK_E_LIMIT beyond it. `cancel` may be NULL. HK_E_NOMEM, HK_E_CANCELED.
  */
 hk_err hk_directory_select(
     struct hk_directory *directory, const struct hk_matcher *matchers, uint32_t matcher_count,

@@ -65,6 +65,7 @@ struct hk_directory {
 
     struct hk_rwlock index_lock; /* swap of the index pointer; readers hold it for a moment */
     struct hk_label_index *index;
+    _Atomic uint64_t index_missed; /* work that a newer index would have spared queries */
 };
 
 /* Id of a name / pair / set, HK_ID_NONE when unknown. Lock-free. */
@@ -91,6 +92,13 @@ void hk_registration_set(struct hk_directory *directory, const uint32_t *ids, ui
 
 /* Fills index->rank from the directory's current index and the series since. */
 hk_err hk_directory_rank(struct hk_directory *directory, struct hk_label_index *index);
+
+/* Notes series that a query looked at one by one because the index does not cover them: when these
+ * cost more than a new index would, hk_directory_index builds one. */
+static inline void hk_label_index_miss(struct hk_directory *directory, uint64_t series) {
+    if (series == 0) return;
+    atomic_fetch_add_explicit(&directory->index_missed, series, memory_order_relaxed);
+}
 
 /* Frees an index. */
 void hk_label_index_free(struct hk_label_index *index);

@@ -1,13 +1,12 @@
 /*
  * Label index: which series have a pair. An immutable index covers the series up to a count; the
- * newer ones are matched one by one, and a worker builds a new index when they are many. So a
+ * newer ones are matched one by one, and a worker builds a new index when they are many, or when
+ * queries have spent more on them than a new index costs. So a
  * creator does no index work, and a reader takes the lock only to pin the current index.
  */
 #include "store/directory_internal.h"
 
-#include <stdlib.h>
-
-enum { INDEX_LAG_MIN = 4096, CANCEL_EVERY = 4096 };
+enum { INDEX_LAG_MIN = 4096, INDEX_COST = 4, CANCEL_EVERY = 4096 };
 
 void hk_label_index_free(struct hk_label_index *index) {
     if (index == NULL) return;
@@ -112,7 +111,11 @@ static hk_err build(struct hk_directory *directory, struct hk_label_index *index
 hk_err hk_directory_index(struct hk_directory *directory) {
     uint32_t covered = directory->index == NULL ? 0 : directory->index->series;
     uint32_t count = hk_directory_count(directory);
-    if (directory->index != NULL && count - covered < INDEX_LAG_MIN + covered / 4) return HK_OK;
+    uint64_t missed = atomic_load_explicit(&directory->index_missed, memory_order_relaxed);
+    bool is_new_enough =
+        count - covered < INDEX_LAG_MIN + covered / 4 && missed < (uint64_t)count * INDEX_COST;
+    if (directory->index != NULL && (is_new_enough || count == covered)) return HK_OK;
+    atomic_store_explicit(&directory->index_missed, 0, memory_order_relaxed);
     struct hk_label_index *index = hk_mem_alloc(1, sizeof(*index));
     if (index == NULL) return HK_E_NOMEM;
     hk_err err = build(directory, index);
@@ -258,12 +261,6 @@ static hk_err scan_pair(struct select *select, const struct ready *by, uint32_t 
     return HK_OK;
 }
 
-static int ref_order(const void *a, const void *b) {
-    uint32_t left = *(const uint32_t *)a;
-    uint32_t right = *(const uint32_t *)b;
-    return (left > right) - (left < right);
-}
-
 static hk_err scan_indexed(struct select *select) {
     const struct ready *best = NULL;
     for (uint32_t i = 0; i < select->ready_count; i++) {
@@ -289,9 +286,7 @@ static hk_err scan_indexed(struct select *select) {
         if ((best->accepted[pair >> 6] >> (pair & 63) & 1) == 0) continue;
         HK_TRY(scan_pair(select, best, pair));
     }
-    /* A series has a name once, so it came once; only the order is missing. */
-    if (select->count > 1) qsort(select->refs, select->count, sizeof(uint32_t), ref_order);
-    return HK_OK;
+    return HK_OK; /* a series has a name once, so it came once */
 }
 
 static hk_err run(struct select *select) {
@@ -299,6 +294,7 @@ static hk_err run(struct select *select) {
         HK_TRY(make_ready(select, &select->ready[i]));
     }
     HK_TRY(scan_indexed(select));
+    hk_label_index_miss(select->directory, select->series_count - select->index->series);
     for (uint32_t ref = select->index->series; ref < select->series_count; ref++) {
         HK_TRY(consider(select, ref, NULL));
         if (ref % CANCEL_EVERY == 0 && is_cancelled(select)) return HK_E_CANCELED;

@@ -3,6 +3,7 @@
  * refs is sorting integers; series created since are compared by their labels.
  */
 #include "store/directory_internal.h"
+#include "store/radix.h"
 
 #include <stdlib.h>
 
@@ -36,12 +37,6 @@ static int order_refs(const void *a, const void *b, void *self) {
     uint32_t right = *(const uint32_t *)b;
     if (left == right) return 0;
     return compare_sets(directory, set_at(directory, left), set_at(directory, right));
-}
-
-static int order_keys(const void *a, const void *b) {
-    uint64_t left = *(const uint64_t *)a;
-    uint64_t right = *(const uint64_t *)b;
-    return (left > right) - (left < right);
 }
 
 /* Merges two runs that are sorted by labels into `out`. */
@@ -96,7 +91,8 @@ hk_err hk_directory_sort(struct hk_directory *directory, uint32_t *refs, uint32_
         }
     }
     hk_rwlock_unlock(&directory->index_lock);
-    if (key_count > 1) qsort(keys, key_count, sizeof(keys[0]), order_keys);
+    hk_label_index_miss(directory, newer_count * 16ULL); /* each is compared about so often */
+    HK_TRY(hk_radix_sort(keys, key_count, 32));
     for (uint32_t i = 0; i < key_count; i++)
         ranked[i] = (uint32_t)keys[i];
     if (newer_count > 1) qsort_r(newer, newer_count, sizeof(newer[0]), order_refs, directory);

@@ -1,0 +1,16 @@
+/* Sorting many integers. Pure; any thread. */
+#ifndef HK_STORE_RADIX_H
+#define HK_STORE_RADIX_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+/*
+ * Sorts ascending by the bits from `low_bit` (a multiple of 8) up: a pass over each byte in which
+ * the keys differ. Keys that are equal there stay in their order. HK_E_NOMEM (the keys are
+ * unchanged).
+ */
+hk_err hk_radix_sort(uint64_t *keys, uint32_t count, unsigned low_bit) HK_MUST_CHECK;
+
+#endif
