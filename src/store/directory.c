@@ -58,18 +58,51 @@ static uint64_t hash_of(
     return set_hash(set + 1, set[0]);
 }
 
+/* Replaces the table by one of `slots` slots with ids [0, count). Slots are asked for ahead: they
+ * are all over memory. */
+static hk_err table_grow(
+    struct hk_directory *directory, _Atomic(struct hk_id_table *) *which, uint64_t slots,
+    uint32_t count) {
+    enum { AHEAD = 16 };
+    struct hk_id_table *grown = NULL;
+    uint64_t hashes[AHEAD];
+    HK_TRY(
+        table_create(directory, slots, atomic_load_explicit(which, memory_order_relaxed), &grown));
+    for (uint64_t i = 0; i < (uint64_t)count + AHEAD; i++) {
+        uint64_t *hash = &hashes[i % AHEAD];
+        if (i >= AHEAD && i - AHEAD < count) table_put(grown, *hash, (uint32_t)(i - AHEAD));
+        if (i >= count) continue;
+        *hash = hash_of(directory, which, (uint32_t)i);
+        __builtin_prefetch(&grown->slots[*hash >> 20 & grown->mask], 1);
+    }
+    atomic_store_explicit(which, grown, memory_order_release);
+    return HK_OK;
+}
+
+static hk_err
+fill_table(struct hk_directory *directory, _Atomic(struct hk_id_table *) *which, uint32_t count) {
+    uint64_t slots = TABLE_SLOTS_MIN;
+    while ((uint64_t)count * 3 >= slots * 2)
+        slots *= 2;
+    return table_grow(directory, which, slots, count);
+}
+
+hk_err hk_directory_fill_tables(struct hk_directory *directory) {
+    uint32_t pairs = atomic_load_explicit(&directory->pair_count, memory_order_relaxed);
+    uint32_t sets = atomic_load_explicit(&directory->set_count, memory_order_relaxed);
+    HK_TRY(fill_table(directory, &directory->pair_table, pairs));
+    return fill_table(directory, &directory->set_table, sets);
+}
+
 /* Inserts `id`, after growing the table when it is 2/3 full. `count` = ids in it. */
 static hk_err table_add(
     struct hk_directory *directory, _Atomic(struct hk_id_table *) *which, uint64_t hash,
     uint32_t id, uint32_t count) {
     struct hk_id_table *table = atomic_load_explicit(which, memory_order_relaxed);
+    if (directory->loads && which != &directory->name_table) return HK_OK;
     if ((uint64_t)count * 3 >= (table->mask + 1) * 2) {
-        struct hk_id_table *grown = NULL;
-        HK_TRY(table_create(directory, (table->mask + 1) * 2, table, &grown));
-        for (uint32_t i = 0; i < count; i++)
-            table_put(grown, hash_of(directory, which, i), i);
-        atomic_store_explicit(which, grown, memory_order_release);
-        table = grown;
+        HK_TRY(table_grow(directory, which, (table->mask + 1) * 2, count));
+        table = atomic_load_explicit(which, memory_order_relaxed);
     }
     table_put(table, hash, id);
     return HK_OK;

@@ -61,6 +61,7 @@ struct hk_directory {
     struct hk_buf writing; /* swapped with pending by sync */
     uint64_t group_next;
     _Atomic bool dirty;
+    bool loads; /* pairs and sets are not put into their tables: hk_directory_fill_tables does it */
     struct hk_mutex sync_lock;
 
     struct hk_rwlock index_lock; /* swap of the index pointer; readers hold it for a moment */
@@ -82,6 +83,9 @@ hk_err hk_directory_add_pair(
 hk_err hk_directory_add_set(
     struct hk_directory *directory, const uint32_t *ids, uint32_t count, uint32_t *out);
 
+/* Puts all pairs and sets into new tables of the right size, at the end of loading. HK_E_NOMEM. */
+hk_err hk_directory_fill_tables(struct hk_directory *directory) HK_MUST_CHECK;
+
 /* Reads the registration file at open. */
 hk_err hk_registration_load(struct hk_directory *directory, struct hk_directory_report *out_report);
 
@@ -92,6 +96,13 @@ void hk_registration_set(struct hk_directory *directory, const uint32_t *ids, ui
 
 /* Fills index->rank from the directory's current index and the series since. */
 hk_err hk_directory_rank(struct hk_directory *directory, struct hk_label_index *index);
+
+/* Order of two series by their labels, as hk_labels_cmp. */
+int hk_directory_compare(const struct hk_directory *directory, uint32_t left, uint32_t right);
+
+/* Sorts refs by their labels: for many, of all the pairs there are. HK_E_NOMEM. */
+hk_err hk_directory_rank_sort(struct hk_directory *directory, uint32_t *refs, uint32_t count)
+    HK_MUST_CHECK;
 
 /* Notes series that a query looked at one by one because the index does not cover them: when these
  * cost more than a new index would, hk_directory_index builds one. */

@@ -13,4 +13,12 @@
  */
 hk_err hk_radix_sort(uint64_t *keys, uint32_t count, unsigned low_bit) HK_MUST_CHECK;
 
+struct hk_radix_item {
+    uint64_t key;
+    uint32_t id;
+};
+
+/* The same for items, by all bits of their keys. */
+hk_err hk_radix_sort_items(struct hk_radix_item *items, uint32_t count) HK_MUST_CHECK;
+
 #endif

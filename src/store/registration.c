@@ -254,7 +254,11 @@ static hk_err load_bytes(
             HK_E_VERSION, "%s: written by a newer hark (format %u, this one reads %d)",
             directory->path, data[8], VERSION_MAJOR);
     }
-    HK_TRY(read_groups(directory, data, bytes, report));
+    directory->loads = true;
+    hk_err read = read_groups(directory, data, bytes, report);
+    directory->loads = false;
+    if (read >= 0) read = hk_directory_fill_tables(directory);
+    HK_TRY(read);
     size_t good = (size_t)directory->file_bytes;
     if (good == bytes) return HK_OK;
     if (group_follows(data, bytes, good)) {

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+enum { MANY_MIN = 1024 };
+
 static const uint32_t *set_at(const struct hk_directory *directory, uint32_t ref) {
     return *(const uint32_t **)hk_grow_at(&directory->sets, ref);
 }
@@ -29,6 +31,10 @@ compare_sets(const struct hk_directory *directory, const uint32_t *a, const uint
         return hk_str_cmp(left_value, right_value);
     }
     return (a[0] > b[0]) - (a[0] < b[0]);
+}
+
+int hk_directory_compare(const struct hk_directory *directory, uint32_t left, uint32_t right) {
+    return compare_sets(directory, set_at(directory, left), set_at(directory, right));
 }
 
 static int order_refs(const void *a, const void *b, void *self) {
@@ -66,7 +72,10 @@ hk_err hk_directory_rank(struct hk_directory *directory, struct hk_label_index *
         before[old->rank[ref]] = ref;
     for (uint32_t i = 0; i < fresh; i++)
         added[i] = known + i;
-    if (fresh > 1) qsort_r(added, fresh, sizeof(added[0]), order_refs, directory);
+    if (fresh > MANY_MIN && fresh > index->pairs / 8)
+        HK_TRY(hk_directory_rank_sort(directory, added, fresh));
+    else if (fresh > 1)
+        qsort_r(added, fresh, sizeof(added[0]), order_refs, directory);
     merge(directory, before, known, added, fresh, all);
     for (uint32_t i = 0; i < index->series; i++)
         index->rank[all[i]] = i;
