@@ -39,7 +39,7 @@ size_t hk_format_double(double value, char *out) {
         out[len] = 0;
         return len;
     }
-    char digits[32];
+    char digits[32] = { 0 };
     int exponent = 0;
     size_t count = hk_digits_double(value, digits, &exponent);
     if (value >= 1e-6 && value < 1e21) {

@@ -269,7 +269,7 @@ static hk_err put_exemplar(struct metric *metric, uint64_t part, struct hk_str m
     if (err != HK_OK) return err == HK_END ? HK_OK : err;
     struct hk_label_set set;
     struct hk_exemplar exemplar = { .stamp_ms = metric->base.stamp_ms };
-    struct hk_str payload;
+    struct hk_str payload = { NULL, 0 };
     HK_TRY(read_exemplar(message, &set, &exemplar));
     err = hk_label_set_finish(&set, &exemplar.labels);
     if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;

@@ -34,7 +34,7 @@ struct hk_select {
     int64_t from_ms, to_ms;     /* both inclusive */
     uint32_t series_max;        /* HK_E_LIMIT beyond it; 0 = no limit */
     bool labels_only;           /* samples are not needed */
-    bool labels_later;          /* no labels in the selection: labels_of and group give them */
+    bool labels_later;          /* labels may be left out: labels_of and group give them */
     const _Atomic bool *cancel; /* polled; NULL = never cancelled */
 };
 
@@ -52,9 +52,10 @@ struct hk_samples {
 
 /* Result of a select: labels of each series, sorted by hk_labels_cmp. Lives in the given arena. */
 struct hk_selection {
-    const struct hk_labels *labels; /* NULL for labels_later; the order is the same */
+    const struct hk_labels *labels; /* may be NULL for labels_later; the order is the same */
     uint32_t count;
-    void *impl; /* the source's own */
+    const uint32_t *refs; /* per series in the store's directory; NULL for other sources */
+    void *impl;           /* the source's own */
 };
 
 /* The newest sample of a series in the range of the selection. */

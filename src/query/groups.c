@@ -63,7 +63,8 @@ hk_err hk_ev_groups(
     struct eval *eval, struct hk_selection *selection, struct sink *sink, bool drop_names,
     struct series_groups *out) {
     *out = (struct series_groups){ .numbers = NULL };
-    if (!hk_ev_wants_groups(eval, sink) || selection->count == 0) return HK_OK;
+    bool has_labels = selection->labels != NULL || selection->count == 0;
+    if (!hk_ev_wants_groups(eval, sink) || has_labels) return HK_OK;
     const struct hk_source *source = eval->source;
     const struct grouping *grouping = sink->grouping;
     struct hk_str *names = grouping->names;

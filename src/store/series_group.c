@@ -15,7 +15,7 @@ struct keys {
 };
 
 struct by {
-    const struct hk_directory *directory;
+    const struct hk_directory_view *view;
     uint32_t *names; /* ids */
     uint32_t name_count;
     bool with;
@@ -55,7 +55,7 @@ static hk_err number_of(struct keys *keys, struct hk_hash128 key, uint32_t *out)
 }
 
 static bool is_listed(const struct by *by, uint32_t pair) {
-    uint32_t name = ((const struct hk_pair *)hk_grow_at(&by->directory->pairs, pair))->name;
+    uint32_t name = ((const struct hk_pair *)hk_grow_at(&by->view->pairs, pair))->name;
     for (uint32_t i = 0; i < by->name_count; i++) {
         if (by->names[i] == name) return true;
     }
@@ -86,10 +86,9 @@ static hk_err group_refs(
     uint32_t last_count = UINT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
         if (i + AHEAD < count) {
-            __builtin_prefetch(
-                *(const uint32_t **)hk_grow_at(&by->directory->sets, refs[i + AHEAD]));
+            __builtin_prefetch(hk_view_set(by->view, refs[i + AHEAD]));
         }
-        const uint32_t *set = *(const uint32_t **)hk_grow_at(&by->directory->sets, refs[i]);
+        const uint32_t *set = hk_view_set(by->view, refs[i]);
         uint32_t picked = pick(by, set, ids);
         /* Neighbours in the order of labels are often of one group. */
         if (picked == last_count && memcmp(ids, last, picked * sizeof(ids[0])) == 0) {
@@ -103,17 +102,17 @@ static hk_err group_refs(
     return HK_OK;
 }
 
-hk_err hk_directory_group(
-    const struct hk_directory *directory, const uint32_t *refs, uint32_t count,
+hk_err hk_view_group(
+    const struct hk_directory_view *view, const uint32_t *refs, uint32_t count,
     const struct hk_str *names, uint32_t name_count, bool with, struct hk_arena *arena,
     uint32_t **out_numbers, uint32_t *out_count) {
-    struct by by = { .directory = directory, .with = with };
+    struct by by = { .view = view, .with = with };
     struct keys keys = { .arena = arena };
     uint32_t *numbers = hk_arena_alloc(arena, count, sizeof(numbers[0]));
     by.names = hk_arena_alloc_raw(arena, name_count, sizeof(by.names[0]));
     if (numbers == NULL || by.names == NULL) return HK_E_NOMEM;
     for (uint32_t i = 0; i < name_count; i++) {
-        uint32_t name = hk_directory_find_name(directory, names[i]);
+        uint32_t name = hk_view_find_name(view, names[i]);
         if (name != HK_ID_NONE) by.names[by.name_count++] = name;
     }
     *out_numbers = numbers;

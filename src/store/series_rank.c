@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 struct ranking {
-    struct hk_directory *directory;
+    struct hk_directory_view *view;
     uint32_t pair_count, name_count;
     uint32_t *name_rank;
     uint32_t *pair_rank;
@@ -19,30 +19,26 @@ struct ranking {
     uint32_t *before;            /* bits set before each word */
 };
 
-static struct hk_str name_at(const struct hk_directory *directory, uint32_t name) {
-    return *(const struct hk_str *)hk_grow_at(&directory->names, name);
+static struct hk_str name_at(const struct hk_directory_view *view, uint32_t name) {
+    return *(const struct hk_str *)hk_grow_at(&view->names, name);
 }
 
-static const struct hk_pair *pair_at(const struct hk_directory *directory, uint32_t pair) {
-    return hk_grow_at(&directory->pairs, pair);
+static const struct hk_pair *pair_at(const struct hk_directory_view *view, uint32_t pair) {
+    return hk_grow_at(&view->pairs, pair);
 }
 
-static struct hk_str value_at(const struct hk_directory *directory, uint32_t id) {
-    const struct hk_pair *pair = pair_at(directory, id);
+static struct hk_str value_at(const struct hk_directory_view *view, uint32_t id) {
+    const struct hk_pair *pair = pair_at(view, id);
     return (struct hk_str){ pair->value, pair->value_len };
-}
-
-static const uint32_t *set_at(const struct hk_directory *directory, uint32_t ref) {
-    return *(const uint32_t **)hk_grow_at(&directory->sets, ref);
 }
 
 /* ------------------------------------------------------------------ names and pairs */
 
 static int order_names(const void *a, const void *b, void *self) {
-    const struct hk_directory *directory = self;
+    const struct hk_directory_view *view = self;
     return hk_str_cmp(
-        name_at(directory, ((const struct hk_radix_item *)a)->id),
-        name_at(directory, ((const struct hk_radix_item *)b)->id));
+        name_at(view, ((const struct hk_radix_item *)a)->id),
+        name_at(view, ((const struct hk_radix_item *)b)->id));
 }
 
 static void rank_names(struct ranking *ranking) {
@@ -50,16 +46,16 @@ static void rank_names(struct ranking *ranking) {
     for (uint32_t i = 0; i < count; i++)
         ranking->items[i].id = i;
     if (count > 1)
-        qsort_r(ranking->items, count, sizeof(ranking->items[0]), order_names, ranking->directory);
+        qsort_r(ranking->items, count, sizeof(ranking->items[0]), order_names, ranking->view);
     for (uint32_t i = 0; i < count; i++)
         ranking->name_rank[ranking->items[i].id] = i;
 }
 
 static int order_values(const void *a, const void *b, void *self) {
-    const struct hk_directory *directory = self;
+    const struct hk_directory_view *view = self;
     return hk_str_cmp(
-        value_at(directory, ((const struct hk_radix_item *)a)->id),
-        value_at(directory, ((const struct hk_radix_item *)b)->id));
+        value_at(view, ((const struct hk_radix_item *)a)->id),
+        value_at(view, ((const struct hk_radix_item *)b)->id));
 }
 
 /* Eight bytes of `text` from `from` on as a number that orders as they do. */
@@ -76,11 +72,11 @@ static uint64_t eight_bytes(struct hk_str text, size_t from) {
 
 /* Length of what all values of the items begin with. */
 static size_t common_prefix(
-    const struct hk_directory *directory, const struct hk_radix_item *items, uint32_t count) {
-    struct hk_str first = value_at(directory, items[0].id);
+    const struct hk_directory_view *view, const struct hk_radix_item *items, uint32_t count) {
+    struct hk_str first = value_at(view, items[0].id);
     size_t common = first.len;
     for (uint32_t i = 1; i < count && common > 0; i++) {
-        struct hk_str text = value_at(directory, items[i].id);
+        struct hk_str text = value_at(view, items[i].id);
         size_t same = 0;
         size_t end = common < text.len ? common : text.len;
         while (same < end && text.ptr[same] == first.ptr[same])
@@ -92,35 +88,35 @@ static size_t common_prefix(
 
 /* Sorts items of equal keys with `order`. */
 static void sort_runs(
-    struct hk_directory *directory, struct hk_radix_item *items, uint32_t count,
+    struct hk_directory_view *view, struct hk_radix_item *items, uint32_t count,
     int (*order)(const void *, const void *, void *)) {
     for (uint32_t i = 0; i < count;) {
         uint32_t end = i + 1;
         while (end < count && items[end].key == items[i].key)
             end++;
-        if (end - i > 1) qsort_r(items + i, end - i, sizeof(items[0]), order, directory);
+        if (end - i > 1) qsort_r(items + i, end - i, sizeof(items[0]), order, view);
         i = end;
     }
 }
 
 /* Sorts the pairs of one name by value. */
 static hk_err
-sort_values(struct hk_directory *directory, struct hk_radix_item *items, uint32_t count) {
+sort_values(struct hk_directory_view *view, struct hk_radix_item *items, uint32_t count) {
     if (count < 2) return HK_OK;
-    size_t common = common_prefix(directory, items, count);
+    size_t common = common_prefix(view, items, count);
     for (uint32_t i = 0; i < count; i++)
-        items[i].key = eight_bytes(value_at(directory, items[i].id), common);
+        items[i].key = eight_bytes(value_at(view, items[i].id), common);
     HK_TRY(hk_radix_sort_items(items, count));
-    sort_runs(directory, items, count, order_values);
+    sort_runs(view, items, count, order_values);
     return HK_OK;
 }
 
 static hk_err rank_pairs(struct ranking *ranking) {
-    const struct hk_directory *directory = ranking->directory;
+    const struct hk_directory_view *view = ranking->view;
     struct hk_radix_item *items = ranking->items;
     rank_names(ranking);
     for (uint32_t i = 0; i < ranking->pair_count; i++) {
-        items[i].key = ranking->name_rank[pair_at(directory, i)->name];
+        items[i].key = ranking->name_rank[pair_at(view, i)->name];
         items[i].id = i;
     }
     HK_TRY(hk_radix_sort_items(items, ranking->pair_count));
@@ -128,7 +124,7 @@ static hk_err rank_pairs(struct ranking *ranking) {
         uint32_t end = i + 1;
         while (end < ranking->pair_count && items[end].key == items[i].key)
             end++;
-        HK_TRY(sort_values(ranking->directory, items + i, end - i));
+        HK_TRY(sort_values(ranking->view, items + i, end - i));
         i = end;
     }
     for (uint32_t i = 0; i < ranking->pair_count; i++)
@@ -143,7 +139,7 @@ static uint32_t mark_place(struct ranking *ranking, uint32_t count, uint32_t pla
     size_t words = (size_t)ranking->pair_count / 64 + 1;
     memset(ranking->bitmap, 0, words * sizeof(ranking->bitmap[0]));
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t *set = set_at(ranking->directory, ranking->items[i].id);
+        const uint32_t *set = hk_view_set(ranking->view, ranking->items[i].id);
         if (place >= set[0]) continue;
         uint32_t rank = ranking->pair_rank[set[1 + place]];
         ranking->bitmap[rank >> 6] |= 1ULL << (rank & 63);
@@ -159,7 +155,7 @@ static uint32_t mark_place(struct ranking *ranking, uint32_t count, uint32_t pla
 /* Appends the number among the marked pairs to the keys; 0 for sets that have ended. */
 static void append_place(struct ranking *ranking, uint32_t count, uint32_t place, unsigned bits) {
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t *set = set_at(ranking->directory, ranking->items[i].id);
+        const uint32_t *set = hk_view_set(ranking->view, ranking->items[i].id);
         uint64_t number = 0;
         if (place < set[0]) {
             uint32_t rank = ranking->pair_rank[set[1 + place]];
@@ -171,9 +167,9 @@ static void append_place(struct ranking *ranking, uint32_t count, uint32_t place
 }
 
 static int order_sets(const void *a, const void *b, void *self) {
-    const struct hk_directory *directory = self;
-    return hk_directory_compare(
-        directory, ((const struct hk_radix_item *)a)->id, ((const struct hk_radix_item *)b)->id);
+    const struct hk_directory_view *view = self;
+    return hk_view_compare(
+        view, ((const struct hk_radix_item *)a)->id, ((const struct hk_radix_item *)b)->id);
 }
 
 static hk_err sort_sets(struct ranking *ranking, uint32_t *refs, uint32_t count) {
@@ -181,7 +177,7 @@ static hk_err sort_sets(struct ranking *ranking, uint32_t *refs, uint32_t count)
     uint32_t longest = 0;
     for (uint32_t i = 0; i < count; i++) {
         items[i] = (struct hk_radix_item){ 0, refs[i] };
-        uint32_t len = set_at(ranking->directory, refs[i])[0];
+        uint32_t len = hk_view_set(ranking->view, refs[i])[0];
         if (len > longest) longest = len;
     }
     unsigned used = 0;
@@ -194,16 +190,16 @@ static hk_err sort_sets(struct ranking *ranking, uint32_t *refs, uint32_t count)
         used += bits;
     }
     HK_TRY(hk_radix_sort_items(items, count));
-    if (place < longest) sort_runs(ranking->directory, items, count, order_sets);
+    if (place < longest) sort_runs(ranking->view, items, count, order_sets);
     for (uint32_t i = 0; i < count; i++)
         refs[i] = items[i].id;
     return HK_OK;
 }
 
-hk_err hk_directory_rank_sort(struct hk_directory *directory, uint32_t *refs, uint32_t count) {
-    struct ranking ranking = { .directory = directory };
-    ranking.pair_count = atomic_load_explicit(&directory->pair_count, memory_order_acquire);
-    ranking.name_count = atomic_load_explicit(&directory->name_count, memory_order_acquire);
+hk_err hk_view_rank_sort(struct hk_directory_view *view, uint32_t *refs, uint32_t count) {
+    struct ranking ranking = { .view = view };
+    ranking.pair_count = atomic_load_explicit(&view->pair_count, memory_order_acquire);
+    ranking.name_count = atomic_load_explicit(&view->name_count, memory_order_acquire);
     size_t words = (size_t)ranking.pair_count / 64 + 1;
     size_t room = (size_t)(count > ranking.pair_count ? count : ranking.pair_count);
     if (room < ranking.name_count) room = ranking.name_count;
