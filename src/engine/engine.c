@@ -135,6 +135,8 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
     const struct hk_store_report *report = &engine->report;
     if (report->directory.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->directory.text);
     if (report->wal.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->wal.text);
+    if (report->metadata.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->metadata.text);
+    if (report->exemplars.text[0] != 0) hk_log(HK_LOG_WARN, "%s", report->exemplars.text);
     log_problems(engine);
     hk_log(
         HK_LOG_INFO,
@@ -306,6 +308,8 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     }
     struct hk_api_options api = {
         .source = engine->source,
+        .meta = hk_store_meta(engine->store),
+        .exemplars = hk_store_exemplars(engine->store),
         .workers = 1,
     };
     HK_TRY(hk_api_create(&api, &engine->api));

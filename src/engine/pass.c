@@ -233,14 +233,15 @@ static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
 static hk_err
 append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
-    bool exemplar = entry->kind == HK_ENTRY_EXEMPLAR;
-    HK_TRY(hk_store_append_side(
-        pass->shard, exemplar ? HK_SIDE_EXEMPLAR : HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms,
-        bytes));
-    if (exemplar)
+    if (entry->kind == HK_ENTRY_EXEMPLAR) {
+        /* A duplicate is in the log already, in this commit or an earlier one: it counts. */
+        HK_TRY(hk_store_append_exemplar(pass->shard, entry->ref, entry->stamp_ms, bytes));
         run->exemplars++;
-    else
-        run->histograms++;
+        return HK_OK;
+    }
+    HK_TRY(
+        hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms, bytes));
+    run->histograms++;
     return HK_OK;
 }
 
@@ -361,6 +362,7 @@ static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run, uint
 static void take_batch(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
     uint64_t good = batch->points - take_entries(pass, run, first);
+    if (batch->meta_count > 0) hk_store_take_metas(pass->shard, batch->metas, batch->meta_count);
     run->points += batch->points + batch->rejected;
     run->received += batch->points + batch->rejected;
     if (run->stage != NULL) {

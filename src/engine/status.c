@@ -25,7 +25,7 @@ static void flag(struct hk_buf *out, const char *name, struct hk_str value) {
 
 void hk_status_flags(void *self, struct hk_http_exchange *exchange) {
     static const char *const spins[] = { "off", "adaptive", "always" };
-    static const char *const listeners[] = { "http", "otlp-grpc", "otlp-http" };
+    static const char *const listeners[] = { "http", "otlp-grpc", "otlp-http", "otlp-legacy" };
     const struct hk_engine *engine = self;
     const struct hk_serve_options *options = &engine->options;
     char text[64];
@@ -77,8 +77,7 @@ void hk_status_runtime(void *self, struct hk_http_exchange *exchange) {
     size_t len = hk_format_duration_ms(retention_ms, text);
     hk_buf_printf(
         &body,
-        "\"reloadConfigSuccess\":%s,\"corruptionCount\":%" PRIu64
-        ",\"storageRetention\":\"%.*s\"}",
+        "\"reloadConfigSuccess\":%s,\"corruptionCount\":%" PRIu64 ",\"storageRetention\":\"%.*s\"}",
         successful ? "true" : "false", (uint64_t)blocks.problems, (int)len, text);
     hk_api_respond_data(exchange, hk_buf_get(&body));
     hk_buf_deinit(&body);

@@ -348,7 +348,7 @@ static hk_err merge_external(
     return hk_label_set_finish(set, out);
 }
 
-void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
+static void push_event(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
     const struct hk_push_config *push = &dispatch->plan->config.push;
     struct hk_buf *scratch = &dispatch->scratch;
     struct hk_label_set set;
@@ -380,5 +380,5 @@ void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event 
 
 /* Without endpoints the large label set is not even cleared. */
 void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
-    if (dispatch->respond->config.push.endpoint_count > 0) push_event(dispatch, event);
+    if (dispatch->plan->config.push.endpoint_count > 0) push_event(dispatch, event);
 }

@@ -279,8 +279,7 @@ static hk_err flush_series(struct flush *flush, uint32_t ref) {
         qsort(side->entries, side->count, sizeof(side->entries[0]), entry_order);
         hk_rwlock_unlock(&flush->store->tails_lock);
     }
-    HK_TRY(flush_kind(flush, side, HK_SIDE_HISTOGRAM, HK_BLOCK_HISTOGRAM));
-    return flush_kind(flush, side, HK_SIDE_EXEMPLAR, HK_BLOCK_EXEMPLAR);
+    return flush_kind(flush, side, HK_SIDE_HISTOGRAM, HK_BLOCK_HISTOGRAM);
 }
 
 static bool has_data(struct hk_store *store, uint32_t ref) {
