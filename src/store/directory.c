@@ -195,21 +195,40 @@ hk_err hk_directory_add_set(
     return HK_OK;
 }
 
-/* Pair ids of the labels; HK_E_NOT_FOUND when one is unknown. */
-static hk_err
-find_ids(const struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ids) {
-    for (uint32_t i = 0; i < labels.count; i++) {
-        uint32_t name = hk_directory_find_name(directory, labels.items[i].name);
-        if (name == HK_ID_NONE) return HK_E_NOT_FOUND;
-        out_ids[i] = hk_directory_find_pair(directory, name, labels.items[i].value);
-        if (out_ids[i] == HK_ID_NONE) return HK_E_NOT_FOUND;
+/* Pair id of a label, HK_ID_NONE when unknown. `like` is the pair at the same place of the newest
+ * series: most labels of a series equal those of the one before, which saves the look-up. */
+static uint32_t
+find_id(const struct hk_directory *directory, const struct hk_label *label, uint32_t like) {
+    uint32_t name = HK_ID_NONE;
+    if (like != HK_ID_NONE) {
+        const struct hk_pair *pair = hk_grow_at(&directory->pairs, like);
+        if (hk_str_eq(
+                *(const struct hk_str *)hk_grow_at(&directory->names, pair->name), label->name)) {
+            if (hk_str_eq(pair_value(directory, like), label->value)) return like;
+            name = pair->name;
+        }
     }
-    return HK_OK;
+    if (name == HK_ID_NONE) name = hk_directory_find_name(directory, label->name);
+    return name == HK_ID_NONE ? name : hk_directory_find_pair(directory, name, label->value);
+}
+
+/* Pair ids of the labels, HK_ID_NONE for those unknown. True: all are known. */
+static bool
+find_ids(const struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ids) {
+    uint32_t newest = atomic_load_explicit(&directory->newest, memory_order_acquire);
+    const uint32_t *set = newest == 0 ? NULL : set_at(directory, newest - 1);
+    bool all = true;
+    for (uint32_t i = 0; i < labels.count; i++) {
+        uint32_t like = set != NULL && i < set[0] ? set[1 + i] : HK_ID_NONE;
+        out_ids[i] = find_id(directory, &labels.items[i], like);
+        all = all && out_ids[i] != HK_ID_NONE;
+    }
+    return all;
 }
 
 uint32_t hk_directory_find(struct hk_directory *directory, struct hk_labels labels) {
     uint32_t ids[HK_LABELS_MAX];
-    if (labels.count > HK_LABELS_MAX || find_ids(directory, labels, ids) < 0) return HK_ID_NONE;
+    if (labels.count > HK_LABELS_MAX || !find_ids(directory, labels, ids)) return HK_ID_NONE;
     return hk_directory_find_set(directory, ids, labels.count);
 }
 
@@ -220,44 +239,58 @@ intern_pair(struct hk_directory *directory, const struct hk_label *label, uint32
         HK_TRY(hk_directory_add_name(directory, label->name, &name));
         hk_registration_name(directory, label->name);
     }
-    *out = hk_directory_find_pair(directory, name, label->value);
-    if (*out != HK_ID_NONE) return HK_OK;
     HK_TRY(hk_directory_add_pair(directory, name, label->value, out));
     hk_registration_pair(directory, name, label->value);
     return HK_OK;
 }
 
-static hk_err create(struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref) {
+/* Under the lock. `ids` has HK_ID_NONE for pairs that do not exist yet. */
+static hk_err
+create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, uint32_t *out_ref) {
     if (atomic_load_explicit(&directory->bytes, memory_order_relaxed) >= directory->bytes_max) {
         return hk_fail(HK_E_LIMIT, "series directory is full (memory limit): no new series");
     }
-    uint32_t ids[HK_LABELS_MAX];
     for (uint32_t i = 0; i < labels.count; i++) {
-        HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
+        if (ids[i] == HK_ID_NONE) HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
     }
     HK_TRY(hk_directory_add_set(directory, ids, labels.count, out_ref));
     hk_registration_set(directory, ids, labels.count); /* (3) */
     atomic_store_explicit(&directory->dirty, true, memory_order_release);
+    atomic_store_explicit(&directory->newest, *out_ref + 1, memory_order_release);
     return directory->pending.err;
+}
+
+/* Under the lock: another shard may have created the series, or some of its pairs, in between. */
+static hk_err find_or_create(
+    struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, uint32_t *out_ref,
+    bool *out_created) {
+    bool all = true;
+    for (uint32_t i = 0; i < labels.count; i++) {
+        if (ids[i] == HK_ID_NONE) ids[i] = find_id(directory, &labels.items[i], HK_ID_NONE);
+        all = all && ids[i] != HK_ID_NONE;
+    }
+    *out_ref = all ? hk_directory_find_set(directory, ids, labels.count) : HK_ID_NONE;
+    if (*out_ref != HK_ID_NONE) return HK_OK;
+    hk_err err = create(directory, labels, ids, out_ref);
+    *out_created = err >= 0;
+    return err;
 }
 
 hk_err hk_directory_intern(
     struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref, bool *out_created) {
     *out_created = false;
     if (labels.count > HK_LABELS_MAX) return hk_fail(HK_E_LIMIT, "too many labels");
-    uint32_t ref = hk_directory_find(directory, labels);
+    uint32_t ids[HK_LABELS_MAX];
+    uint32_t ref = HK_ID_NONE;
+    if (find_ids(directory, labels, ids)) {
+        ref = hk_directory_find_set(directory, ids, labels.count);
+    }
     if (ref != HK_ID_NONE) {
         *out_ref = ref;
         return HK_OK;
     }
     hk_mutex_lock(&directory->lock);
-    /* Another shard may have created it in between. */
-    ref = hk_directory_find(directory, labels);
-    hk_err err = HK_OK;
-    if (ref == HK_ID_NONE) {
-        err = create(directory, labels, &ref);
-        *out_created = err >= 0;
-    }
+    hk_err err = find_or_create(directory, labels, ids, &ref, out_created);
     hk_mutex_unlock(&directory->lock);
     if (err >= 0) *out_ref = ref;
     return err;
