@@ -278,6 +278,7 @@ static void block_signals(void) {
 /* ------------------------------------------------------------------ life */
 
 static hk_err start(struct hk_engine *engine, const struct hk_serve_options *options) {
+    hk_reload_init(engine);
     engine->options = *options;
     HK_TRY(load_config(engine));
     int64_t shards = options->shards_given ? (int64_t)options->shards : engine->config->shards;

@@ -146,7 +146,9 @@ hk_err hk_engine_load_config(
 
 struct hk_tls_options hk_engine_tls_options(const struct hk_conf_server_tls *conf);
 
-/* Reloading. The thread starts when shards run, and ends before they do. */
+/* Reloading. init() comes before any thread; the thread starts when shards run, and ends before
+ * they do. */
+void hk_reload_init(struct hk_engine *engine);
 hk_err hk_reload_open(struct hk_engine *engine) HK_MUST_CHECK;
 void hk_reload_close(struct hk_engine *engine);
 void hk_reload_deinit(struct hk_engine *engine); /* shards are gone */
