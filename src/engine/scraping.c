@@ -129,7 +129,8 @@ union parsers {
 struct body {
     union parsers *state;
     const struct hk_metric_parser *parser;
-    uint64_t samples, kept; /* on the page; after relabelling */
+    uint64_t samples, kept;               /* on the page; after relabelling */
+    char over[HK_SCRAPE_ERROR_BYTES_MAX]; /* the limit that it breaks, "" = none */
 };
 
 static const struct hk_metric_parser *begin_parse(
@@ -153,21 +154,25 @@ static const struct hk_metric_parser *begin_parse(
     }
 }
 
-/* Would the entry become a sample? Not when relabelling drops it. HK_E_LIMIT with a text when its
- * labels break a limit of the target. What is wrong with them else is found when it is taken. */
-static hk_err check_entry(
-    struct hk_shard *shard, const struct hk_scrape_target *target, const struct body *body,
-    const struct hk_entry *entry, bool *out_kept) {
+static enum hk_ledger_receiver receiver_of(const struct hk_scrape_result *result) {
+    return hk_str_is(result->target->pool, "hark-host") ? HK_RECEIVER_HOST : HK_RECEIVER_SCRAPE;
+}
+
+/* Would the entry become a sample? Not when relabelling drops it. Notes a limit that its labels
+ * break; what else is wrong with them is found when the entry is taken. */
+static bool check_entry(
+    struct hk_shard *shard, const struct hk_scrape_target *target, struct body *body,
+    const struct hk_entry *entry) {
     struct hk_label_set *set = shard->pass.set;
     struct hk_batch *batch = shard->pass.batch;
     struct hk_labels labels;
-    *out_kept = true;
     hk_label_set_clear(set);
-    if (body->parser->labels(body->state, batch, entry, set) < 0) return HK_OK;
+    if (body->parser->labels(body->state, batch, entry, set) < 0) return true;
     hk_err err = hk_scrape_series_labels(target, set, batch->arena);
-    *out_kept = err != HK_END;
-    if (err != HK_OK || hk_label_set_finish(set, &labels) < 0) return HK_OK;
-    return hk_scrape_check_labels(target, labels);
+    if (err != HK_OK || hk_label_set_finish(set, &labels) < 0) return err != HK_END;
+    if (body->over[0] == 0 && hk_scrape_check_labels(target, labels) < 0)
+        (void)snprintf(body->over, sizeof(body->over), "%s", hk_fail_text());
+    return true;
 }
 
 /* Do the target's limits ask for the labels of each sample? */
@@ -193,18 +198,19 @@ check_body(struct hk_shard *shard, const struct hk_scrape_result *result, struct
         batch->arena = &shard->arena;
         err = body->parser->parse(body->state, batch);
         for (uint32_t i = 0; i < batch->count; i++) {
-            bool kept = true;
             if (batch->entries[i].kind == HK_ENTRY_EXEMPLAR) continue;
-            if (look) HK_TRY(check_entry(shard, target, body, &batch->entries[i], &kept));
             body->samples++;
-            body->kept += kept;
+            body->kept += !look || check_entry(shard, target, body, &batch->entries[i]);
         }
     }
+    if (err < 0) return err;
     uint64_t limit = target->limits.samples;
-    if (err >= 0 && limit > 0 && body->kept > limit) {
-        return hk_fail(HK_E_LIMIT, "sample limit exceeded");
-    }
-    return err;
+    if (body->over[0] == 0 && limit > 0 && body->kept > limit)
+        (void)snprintf(body->over, sizeof(body->over), "sample limit exceeded");
+    if (body->over[0] == 0) return err;
+    hk_ledger_received(&shard->ledger, receiver_of(result), body->samples);
+    hk_ledger_dropped(&shard->ledger, receiver_of(result), HK_DROP_SCRAPE_LIMIT, body->samples);
+    return hk_fail(HK_E_LIMIT, "%s", body->over);
 }
 
 static bool apply_labels(void *self, struct hk_label_set *set, struct hk_arena *arena) {
@@ -221,10 +227,6 @@ static void on_seen(void *self, uint32_t ref) {
         return;
     }
     target->now[target->now_count++] = ref;
-}
-
-static enum hk_ledger_receiver receiver_of(const struct hk_scrape_result *result) {
-    return hk_str_is(result->target->pool, "hark-host") ? HK_RECEIVER_HOST : HK_RECEIVER_SCRAPE;
 }
 
 /* ------------------------------------------------------------------ stale markers */

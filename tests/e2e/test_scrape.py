@@ -231,7 +231,7 @@ def test_limits():
             assert not hark.query("keep_me{job='job01'}")
             assert hark.value("scrape_samples_scraped{job='job01'}") == 2.0
             assert hark.value("scrape_samples_post_metric_relabeling{job='job01'}") == 2.0
-            hark.check_ledger()
+            assert hark.check_ledger()["scrape"]["dropped"]["scrape_limit"] > 0
 
 
 def test_targets_from_files():
