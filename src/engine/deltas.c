@@ -47,13 +47,13 @@ static hk_err grow_deltas(struct hk_pass *pass) {
 }
 
 /* The point's time begins before the end of what was counted. */
-static bool counted_already(const struct hk_delta *delta, const struct hk_entry *entry) {
+static bool counted_already(const struct hk_delta *delta, const struct hk_staged *entry) {
     return entry->start_ms != 0 && delta->end_ms != 0 && entry->start_ms < delta->end_ms;
 }
 
-hk_err
-hk_delta_add(struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, double *out_value) {
+hk_err hk_delta_add(struct hk_pass *pass, const struct hk_staged *entry, double *out_value) {
     HK_TRY(grow_deltas(pass));
+    uint32_t ref = entry->ref;
     struct hk_delta *delta = find_delta(pass, ref);
     if (delta->ref == 0) {
         *delta = (struct hk_delta){ .ref = ref + 1 };
@@ -125,10 +125,10 @@ static hk_err add_histogram(
 }
 
 hk_err hk_delta_histogram(
-    struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, struct hk_arena *arena,
+    struct hk_pass *pass, const struct hk_staged *entry, struct hk_arena *arena,
     struct hk_str *out_bytes) {
     struct hk_delta *delta = NULL;
-    HK_TRY(open_histogram(pass, ref, arena, &delta));
+    HK_TRY(open_histogram(pass, entry->ref, arena, &delta));
     if (counted_already(delta, entry)) return HK_E_EXISTS;
     struct hk_histogram point;
     struct hk_histogram total;

@@ -13,15 +13,14 @@ hk_err hk_deltas_init(struct hk_pass *pass) HK_MUST_CHECK;
 void hk_deltas_deinit(struct hk_pass *pass);
 
 /* Adds a point; gives the total. HK_E_EXISTS when it was counted already, HK_E_NOMEM. */
-hk_err hk_delta_add(
-    struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry,
-    double *out_value) HK_MUST_CHECK;
+hk_err
+hk_delta_add(struct hk_pass *pass, const struct hk_staged *entry, double *out_value) HK_MUST_CHECK;
 
 /* The same for an encoded histogram; the total's bytes stay in place until the next call. Different
  * resolutions and zero buckets are brought to the coarser; a histogram that cannot be added to the
  * former ones (other custom bounds) begins anew. Works in `arena`. */
 hk_err hk_delta_histogram(
-    struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, struct hk_arena *arena,
+    struct hk_pass *pass, const struct hk_staged *entry, struct hk_arena *arena,
     struct hk_str *out_bytes) HK_MUST_CHECK;
 
 /* Steps of a StatsD gauge go on from the value that was set. */

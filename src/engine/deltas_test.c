@@ -101,7 +101,8 @@ static hk_err take(
     struct hk_buf buf;
     hk_buf_init(&buf, 65536);
     hk_histogram_encode(&point, &buf);
-    struct hk_entry entry = {
+    struct hk_staged entry = {
+        .ref = w->ref,
         .kind = HK_ENTRY_HISTOGRAM_ADD,
         .start_ms = start_ms,
         .stamp_ms = stamp_ms,
@@ -109,7 +110,7 @@ static hk_err take(
         .payload_bytes = (uint32_t)buf.len,
     };
     struct hk_str bytes;
-    hk_err err = hk_delta_histogram(&w->pass, w->ref, &entry, &w->arena, &bytes);
+    hk_err err = hk_delta_histogram(&w->pass, &entry, &w->arena, &bytes);
     if (err >= 0) {
         CHECK_INT(hk_histogram_decode(bytes, &w->arena, out), HK_OK);
         CHECK_INT(
@@ -169,9 +170,9 @@ TEST(totals_are_dropped_with_their_series) {
     for (uint32_t ref = 0; ref < COUNT; ref += 3)
         hk_delta_drop(&w->pass, ref);
     for (uint32_t ref = 0; ref < COUNT; ref++) {
-        struct hk_entry entry = { .value = 1, .stamp_ms = 1000, .kind = HK_ENTRY_ADD };
+        struct hk_staged entry = { .ref = ref, .value = 1, .stamp_ms = 1000, .kind = HK_ENTRY_ADD };
         double value = 0;
-        CHECK_INT(hk_delta_add(&w->pass, ref, &entry, &value), HK_OK);
+        CHECK_INT(hk_delta_add(&w->pass, &entry, &value), HK_OK);
         CHECK(value == (ref % 3 == 0 ? 1 : ref + 1.0));
     }
     CHECK_INT(w->pass.delta_count, COUNT);

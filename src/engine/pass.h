@@ -13,7 +13,11 @@
 /* Special refs of forms: the series' labels were refused or dropped by relabelling. */
 #define HK_REF_DROPPED (UINT32_MAX - 1)
 
-enum { HK_PASS_CURSORS = 256 };
+enum {
+    HK_PASS_CURSORS = 256,
+    HK_STAGE_ENTRIES_MAX = 1 << 16, /* of one body: then a part of it is committed */
+    HK_STEP_ENTRIES_MIN = 32,       /* of a step that finds many new series, and of the first */
+};
 
 /* State of delta series (HK_ENTRY_ADD, HK_ENTRY_HISTOGRAM_ADD), open addressing by ref. */
 struct hk_delta {
@@ -60,6 +64,24 @@ struct hk_pass {
     bool aging;        /* the sweep in progress does */
 };
 
+/* An entry that is resolved and not appended yet. `payload` lives in the run's arena. */
+struct hk_staged {
+    int64_t stamp_ms;
+    double value;
+    const void *payload;
+    int64_t start_ms;
+    uint32_t ref, payload_bytes;
+    uint8_t kind; /* enum hk_entry_kind */
+};
+
+/* What hk_pass_step() has prepared for hk_pass_commit(). Zero-initialise; reused over runs. */
+struct hk_stage {
+    struct hk_staged *entries;
+    size_t capacity;
+    uint32_t count;
+    uint64_t points; /* that the entries stand for */
+};
+
 /* One request, scrape or batch of datagrams on its way. */
 struct hk_pass_run {
     enum hk_ledger_receiver receiver;
@@ -68,6 +90,12 @@ struct hk_pass_run {
     struct hk_arena *arena;
     struct hk_pass_cursor *cursor;
     const struct hk_pass_labels *labels; /* or NULL */
+    struct hk_stage *stage;              /* NULL: entries are appended at once */
+    /* Counted, but not in the ledger yet. */
+    uint64_t received, appended, dropped[HK_LEDGER_REASON_COUNT];
+    hk_err failed; /* < 0: an error that no input causes */
+    uint32_t
+        room; /* entries of the next step, 0 = HK_STEP_ENTRIES_MIN; grows unless series are new */
     /* Results. */
     uint64_t points, stored, rejected; /* points on the wire; rejected = dropped for any reason */
     uint64_t series_added;
@@ -96,6 +124,21 @@ struct hk_pass_guess {
 };
 bool hk_pass_predict(
     void *self, const uint8_t *at, size_t left, uint32_t *out_ref, uint32_t *out_key_bytes);
+
+/*
+ * A body in turns: begin, then step until it returns something else than HK_FULL, then commit. A
+ * step parses at most HK_BATCH_ENTRIES_MAX entries, finds their series (new ones are created) and
+ * stages them; nothing is visible, counted in the ledger or shown to the rules before the commit,
+ * which appends all in one go (decision D8: a body arrives as a whole). Outcomes of step as of
+ * hk_pass_run; also after an error the commit takes what is staged. A cursor serves one run at a
+ * time, other runs may have their turns in between. When hk_pass_stage_full(), commit and go on.
+ */
+void hk_pass_begin(struct hk_pass_run *run);
+hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) HK_MUST_CHECK;
+hk_err hk_pass_commit(struct hk_pass *pass, struct hk_pass_run *run) HK_MUST_CHECK;
+static inline bool hk_pass_stage_full(const struct hk_stage *stage) {
+    return stage->count > HK_STAGE_ENTRIES_MAX - HK_BATCH_ENTRIES_MAX;
+}
 
 /*
  * Parses the whole input and appends it. HK_OK (look at run->rejected), HK_E_MALFORMED (the input

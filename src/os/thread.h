@@ -3,6 +3,7 @@
 #define HK_OS_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,8 +24,12 @@ void hk_thread_join(struct hk_thread *thread);
 /* Pins the calling thread to one processor; negative errno when that is not allowed. */
 int hk_thread_pin(unsigned cpu);
 
-/* Lowers the calling thread's priority (nice value for this thread). */
+/* Lowers the calling thread's priority (nice value for this thread), and it no longer interrupts
+ * another one when it wakes up (batch scheduling). */
 void hk_thread_lower_priority(int nice);
+
+/* Lets another thread of this processor run, if one waits. */
+void hk_thread_yield(void);
 
 /* Processors this process may use. */
 unsigned hk_cpu_count(void);
@@ -48,11 +53,9 @@ void hk_rwlock_read(struct hk_rwlock *lock);
 void hk_rwlock_write(struct hk_rwlock *lock);
 void hk_rwlock_unlock(struct hk_rwlock *lock);
 
-/* A counter of wake-ups that one thread waits for and any thread raises. */
+/* A wake-up that one thread waits for and any thread raises; no system call unless it sleeps. */
 struct hk_event {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    uint64_t raised;
+    _Atomic uint32_t state;
 };
 
 void hk_event_init(struct hk_event *event);

@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { FOLD_TURN = 8192, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+enum { FOLD_TURN = 1024, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+
+static void breathe(const struct hk_store *store) {
+    if (store->options.breathe != NULL) store->options.breathe(store->options.self);
+}
 
 static hk_err reserve_tails(struct hk_store *store, uint32_t count) {
     while (store->tails_count < count) {
@@ -79,6 +83,7 @@ hk_err hk_fold_records(
         if (err >= 0) err = fold_turn(store, records, &at, count, base_ms);
         hk_rwlock_unlock(&store->tails_lock);
         if (err < 0) return err;
+        breathe(store);
     }
     atomic_fetch_add_explicit(&store->folded, count, memory_order_relaxed);
     return HK_OK;
@@ -274,8 +279,7 @@ static hk_err flush_series(struct flush *flush, uint32_t ref) {
         qsort(side->entries, side->count, sizeof(side->entries[0]), entry_order);
         hk_rwlock_unlock(&flush->store->tails_lock);
     }
-    HK_TRY(flush_kind(flush, side, HK_SIDE_HISTOGRAM, HK_BLOCK_HISTOGRAM));
-    return flush_kind(flush, side, HK_SIDE_EXEMPLAR, HK_BLOCK_EXEMPLAR);
+    return flush_kind(flush, side, HK_SIDE_HISTOGRAM, HK_BLOCK_HISTOGRAM);
 }
 
 static bool has_data(struct hk_store *store, uint32_t ref) {
@@ -312,8 +316,10 @@ static hk_err write_block(struct flush *flush, int64_t now_ms) {
     for (uint32_t i = 0; i < used; i++)
         HK_TRY(hk_retire_seen(store, order[i], now_ms));
     HK_TRY(hk_view_sort(flush->view, order, used));
-    for (uint32_t i = 0; i < used; i++)
+    for (uint32_t i = 0; i < used; i++) {
         HK_TRY(flush_series(flush, order[i]));
+        breathe(store);
+    }
     return HK_OK;
 }
 

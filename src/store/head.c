@@ -223,7 +223,7 @@ hk_err hk_store_append_side(
     struct hk_store_shard *shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
     struct hk_str bytes) {
     if (bytes.len > UINT32_MAX) return HK_E_LIMIT;
-    if (kind == HK_SIDE_HISTOGRAM || kind == HK_SIDE_EXEMPLAR) {
+    if (kind == HK_SIDE_HISTOGRAM) {
         HK_TRY(add_side_item(shard, kind, ref, stamp_ms, bytes));
     }
     uint32_t len = (uint32_t)bytes.len;

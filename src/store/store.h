@@ -16,7 +16,9 @@
 #include "model/source.h"
 #include "store/blockset.h"
 #include "store/directory.h"
+#include "store/exemplars.h"
 #include "store/ident.h"
+#include "store/meta.h"
 #include "store/wal.h"
 
 struct hk_store;
@@ -25,7 +27,8 @@ struct hk_store_shard;
 enum { HK_STORE_SHARDS_MAX = 16, HK_SLAB_RECORDS = 1 << 18 };
 
 struct hk_store_options {
-    const char *dir; /* data directory, made if missing; locked while open */
+    const char *dir;      /* data directory, made if missing; locked while open */
+    int64_t lock_wait_ms; /* for a server that is just ending; 0 = do not wait */
     uint32_t shards;
     uint64_t memory_max;      /* budget of the store's arrays, bytes */
     uint64_t wal_bytes_max;   /* flush to blocks when the log is half as large; 0 = 512 MiB */
@@ -40,12 +43,16 @@ struct hk_store_options {
     uint32_t dead_min; /* see directory.h; 0 = default */
     void (*sweep)(void *self, uint32_t shard);
     void (*forget)(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
+    int64_t exemplars_max;    /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
     void (*durable)(void *self, uint32_t shard, hk_err err);
     /* At open, in order: side records of other modules (ledger, alerts) found in the log. */
     void (*side)(
         void *self, uint32_t shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
         struct hk_str bytes);
+    /* May be NULL. On the worker (and at open), between parts of its work of some tens of
+     * microseconds, holding no lock: may sleep. */
+    void (*breathe)(void *self);
     void *self;
 };
 
@@ -53,7 +60,8 @@ struct hk_store_report {
     struct hk_directory_report directory;
     struct hk_wal_report wal; /* added over the shards, text of the first */
     uint64_t took_ns;
-    int64_t last_commit_ms; /* wall clock of the newest commit found, 0 = none */
+    int64_t last_commit_ms;                    /* wall clock of the newest commit found, 0 = none */
+    struct hk_keep_report metadata, exemplars; /* of their keep files */
 };
 
 /* Opens or makes the data directory and recovers. HK_E_BUSY when another process has it. */
@@ -66,6 +74,8 @@ void hk_store_close(struct hk_store *store);
 
 struct hk_directory *hk_store_directory(struct hk_store *store);
 struct hk_blockset *hk_store_blocks(struct hk_store *store);
+struct hk_meta *hk_store_meta(struct hk_store *store);
+struct hk_exemplars *hk_store_exemplars(struct hk_store *store);
 struct hk_store_shard *hk_store_get_shard(struct hk_store *store, uint32_t index);
 
 /* The interface that queries read from. */
@@ -80,8 +90,8 @@ bool hk_store_has_room(const struct hk_store_shard *shard);
 hk_err hk_store_append(struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, double value)
     HK_MUST_CHECK;
 
-/* Appends a side record; histograms and exemplars become visible to queries, the other kinds are
- * only logged. `bytes` are copied. */
+/* Appends a side record; histograms become visible to queries, the other kinds are only logged (for
+ * exemplars and metadata use the functions of their headers). `bytes` are copied. */
 hk_err hk_store_append_side(
     struct hk_store_shard *shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
     struct hk_str bytes) HK_MUST_CHECK;

@@ -64,7 +64,7 @@ struct hk_store_shard {
     struct hk_slab *published_open; /* copy of `open` under slabs_lock for readers */
 };
 
-/* Payload samples (histograms, exemplars) of one series since its last block. */
+/* Payload samples (histograms) of one series since its last block. */
 struct hk_side_tail {
     struct hk_side_tail *next_ref; /* list of all, for the flush */
     uint32_t ref, count;
@@ -102,6 +102,8 @@ struct hk_store {
     int lock_fd;
     struct hk_directory *directory;
     struct hk_blockset *blocks;
+    struct hk_meta *meta;
+    struct hk_exemplars *exemplars;
     struct hk_store_shard shards[HK_STORE_SHARDS_MAX];
 
     struct hk_mutex slabs_lock; /* lists of slabs, held for a few instructions */
