@@ -12,6 +12,7 @@ enum { KEPT_BYTES_MAX = 32 << 20 };
 /* Parser and memory of a body in work. */
 struct hk_taking {
     struct hk_taking *next; /* idle ones */
+    uint32_t age;           /* of the bodies when it was begun */
     bool parsed;            /* what is left is the commit */
     hk_err err;             /* of the parser, once parsed */
     struct hk_str bytes;    /* decoded */
@@ -279,6 +280,8 @@ static bool begin(struct hk_shard *shard, struct hk_lane *lane) {
         return true;
     }
     bodies->used++;
+    taking->age = bodies->age;
+    bodies->open[taking->age & 1]++;
     bodies->decoded_bytes += body->decoded_bytes;
     hk_pass_begin(&taking->run);
     lane->taking = taking;
@@ -293,6 +296,7 @@ static void end(struct hk_shard *shard, struct hk_lane *lane) {
     hk_err err = commit(shard, body, &taking->run);
     lane->taking = NULL;
     bodies->used--;
+    bodies->open[taking->age & 1]--;
     bodies->decoded_bytes -= body->decoded_bytes;
     finish(shard, body, &taking->run, taking->err < 0 ? taking->err : err);
     taking_rest(bodies, taking);

@@ -57,8 +57,12 @@ struct hk_bodies {
     struct hk_taking *idle;            /* not in use */
     struct hk_taking *small;           /* for what is taken at once */
     uint32_t takings, used;            /* made and in use, without `small` */
-    uint64_t decoded_bytes;            /* of the bodies in work, as announced */
-    uint64_t kept_bytes;               /* buffers of the idle takings */
+    /* Bodies in work by the parity of `age` when they were begun: their refs are not appended yet,
+     * so a sweep (retiring.c) lasts until those of before it are done. */
+    uint32_t open[2];
+    uint32_t age;
+    uint64_t decoded_bytes; /* of the bodies in work, as announced */
+    uint64_t kept_bytes;    /* buffers of the idle takings */
 };
 
 /* Before the loop runs. HK_E_NOMEM. */

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
+enum { GUESS_REST = 16, SWEEP_FORMS = 512, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -156,6 +156,15 @@ resolve(struct hk_pass *pass, struct hk_pass_run *run, struct hk_entry *entry, u
 
 /* ------------------------------------------------------------------ appending */
 
+/* A sample of a ref that a form or the directory gave: it is not dead (retiring.c). */
+static inline hk_err put(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
+    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
+        pass->sample(pass->rules_self, ref, stamp_ms, value);
+    }
+    return HK_OK;
+}
+
 static hk_err
 append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
@@ -186,7 +195,7 @@ append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_stag
         HK_TRY(hk_delta_add(pass, entry, &value));
     else
         HK_TRY(hk_delta_set(pass, entry->ref, value));
-    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, value);
+    return put(pass, entry->ref, entry->stamp_ms, value);
 }
 
 static inline hk_err
@@ -194,7 +203,7 @@ append(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *en
     if (HK_UNLIKELY(entry->kind != HK_ENTRY_SET || run->receiver == HK_RECEIVER_STATSD)) {
         return append_other(pass, run, entry);
     }
-    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, entry->value);
+    return put(pass, entry->ref, entry->stamp_ms, entry->value);
 }
 
 /* Appends the entry, or keeps it for the commit: there is room (hk_pass_step). */
@@ -370,12 +379,8 @@ hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
 }
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
-    if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
-    HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
-    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
-        pass->sample(pass->rules_self, ref, stamp_ms, value);
-    }
-    return HK_OK;
+    if (!hk_directory_touch(pass->directory, ref)) return HK_E_NOT_FOUND;
+    return put(pass, ref, stamp_ms, value);
 }
 
 hk_err hk_pass_put(
@@ -388,7 +393,7 @@ hk_err hk_pass_put(
     if (err >= 0 && created && pass->series_created != NULL) {
         pass->series_created(pass->rules_self, *out_ref, labels);
     }
-    if (err >= 0) err = hk_pass_put_ref(pass, *out_ref, stamp_ms, value);
+    if (err >= 0) err = put(pass, *out_ref, stamp_ms, value);
     if (err < 0) {
         drop_entry(run, err);
         settle(pass, run);

@@ -43,7 +43,7 @@ struct hk_store_options {
     uint32_t dead_min; /* see directory.h; 0 = default */
     void (*sweep)(void *self, uint32_t shard);
     void (*forget)(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
-    int64_t exemplars_max;    /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
+    int64_t exemplars_max; /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
     void (*durable)(void *self, uint32_t shard, hk_err err);
     /* At open, in order: side records of other modules (ledger, alerts) found in the log. */
@@ -136,6 +136,15 @@ hk_err hk_store_last_histogram(
 /* Does the folding, flushing, indexing, compaction and retention that are due. HK_MORE: there is
  * more to do at once. Failures are returned once and tried again at a later call. */
 hk_err hk_store_work(struct hk_store *store, int64_t now_ms) HK_MUST_CHECK;
+
+/* How scarce memory is; set by who watches the process. */
+enum hk_pressure {
+    HK_PRESSURE_NONE,
+    HK_PRESSURE_SERIES, /* no new series; tails go to blocks */
+    HK_PRESSURE_ALL,    /* no new samples either */
+};
+void hk_store_set_pressure(struct hk_store *store, enum hk_pressure pressure);
+enum hk_pressure hk_store_pressure(const struct hk_store *store);
 
 /* Sets how long a series may be idle; 0 = for ever. Any thread. */
 void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms);

@@ -73,3 +73,51 @@ def test_full_disk():
         assert len(hark.query("kept", at=at / 1000)) == 20
         assert hark.value("healed") == 1.0
         hark.check_ledger()
+
+
+def anon_bytes(hark):
+    for line in open(f"/proc/{hark.process.pid}/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no RssAnon")
+
+
+def new_series(count, first):
+    pad = "x" * 60
+    return [({"__name__": "flood", "n": str(n), "pad": f"{pad}{n}"}, [(1.0, now_ms())])
+            for n in range(first, first + count)]
+
+
+def test_memory_cap():
+    """Beyond --memory new series are refused with a reason and counted; known ones go on."""
+    cap = 96 << 20
+    with Hark(flags=["--memory", "96MiB"]) as hark:
+        known = [({"__name__": "known", "i": str(i)}, [(0.0, now_ms())]) for i in range(100)]
+        assert remote_write(hark, known) == 204
+        peak = 0
+        made = 0
+        for turn in range(200):
+            body = snappy(write_request(new_series(5000, turn * 5000)))
+            status, headers, text = hark.request("POST", "/api/v1/write", body, WRITE_HEADERS)
+            peak = max(peak, anon_bytes(hark))
+            if status == 429:
+                break
+            assert status == 204, (status, text)
+            made += 5000
+        assert status == 429, "the cap was never reached"
+        assert b"memory limit" in text and int(headers["retry-after"]) > 0, (text, headers)
+        assert made >= 20000, made
+        # New ones stay out, known ones are taken, and the process lives within its cap.
+        for turn in range(20):
+            status, headers, text = hark.request(
+                "POST", "/api/v1/write", snappy(write_request(new_series(2000, 10**7 + turn * 2000))),
+                WRITE_HEADERS)
+            assert status == 429, (status, text)
+            sent = [(labels, [(float(turn), now_ms())]) for labels, _ in known]
+            wait_for(lambda: remote_write(hark, sent) == 204, "known series to be taken")
+            peak = max(peak, anon_bytes(hark))
+        assert hark.value("sum(known)") == 1900.0
+        assert peak <= cap * 1.05, (peak, cap)
+        ledger = hark.check_ledger()
+        assert ledger["remote_write"]["dropped"]["memory_limit"] > 0, ledger
+        print(f"# {made} series, RssAnon at most {peak / 2**20:.1f} of {cap >> 20} MiB")
