@@ -234,7 +234,7 @@ static hk_err write_port_file(const struct hk_engine *engine, const char *path) 
 /* ------------------------------------------------------------------ threads */
 
 /*
- * The cap on memory: beyond 7/8 of it no new series are made and tails go to blocks, beyond 15/16
+ * The cap on memory: beyond 3/4 of it no new series are made and tails go to blocks, beyond 15/16
  * no request is taken. What remains is for one request in hand, an index being built, queries.
  */
 static void watch_memory(struct hk_engine *engine) {
@@ -244,14 +244,14 @@ static void watch_memory(struct hk_engine *engine) {
     uint64_t max = engine->memory_max;
     enum hk_pressure before = hk_store_pressure(engine->store);
     int64_t now_ns = hk_clock_monotonic_ns();
-    bool trim = before != HK_PRESSURE_NONE && (uint64_t)used > max / 8 * 7;
+    bool trim = before != HK_PRESSURE_NONE && (uint64_t)used > max / 4 * 3;
     if (trim && now_ns - engine->trimmed_ns > TRIM_NS) {
         engine->trimmed_ns = now_ns;
         hk_process_trim(); /* what flushing and compaction freed */
         used = hk_process_anon_bytes();
     }
     enum hk_pressure now = (uint64_t)used > max / 16 * 15 ? HK_PRESSURE_ALL
-                           : (uint64_t)used > max / 8 * 7 ? HK_PRESSURE_SERIES
+                           : (uint64_t)used > max / 4 * 3 ? HK_PRESSURE_SERIES
                                                           : HK_PRESSURE_NONE;
     if (now == before) return;
     hk_store_set_pressure(engine->store, now);

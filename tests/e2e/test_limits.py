@@ -90,8 +90,8 @@ def new_series(count, first):
 
 def test_memory_cap():
     """Beyond --memory new series are refused with a reason and counted; known ones go on."""
-    cap = 96 << 20
-    with Hark(flags=["--memory", "96MiB"]) as hark:
+    cap = 128 << 20
+    with Hark(flags=["--memory", "128MiB"]) as hark:
         known = [({"__name__": "known", "i": str(i)}, [(0.0, now_ms())]) for i in range(100)]
         assert remote_write(hark, known) == 204
         peak = 0
