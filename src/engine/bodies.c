@@ -12,8 +12,8 @@ enum { KEPT_BYTES_MAX = 32 << 20 };
 /* Parser and memory of a body in work. */
 struct hk_taking {
     struct hk_taking *next; /* idle ones */
+    uint32_t age;           /* of the bodies when it was begun */
     bool parsed;            /* what is left is the commit */
-    uint64_t number;        /* of the body among those begun, from 1 */
     hk_err err;             /* of the parser, once parsed */
     struct hk_str bytes;    /* decoded */
     struct hk_arena arena;
@@ -280,9 +280,10 @@ static bool begin(struct hk_shard *shard, struct hk_lane *lane) {
         return true;
     }
     bodies->used++;
+    taking->age = bodies->age;
+    bodies->open[taking->age & 1]++;
     bodies->decoded_bytes += body->decoded_bytes;
     hk_pass_begin(&taking->run);
-    taking->number = ++bodies->begun;
     lane->taking = taking;
     return true;
 }
@@ -295,6 +296,7 @@ static void end(struct hk_shard *shard, struct hk_lane *lane) {
     hk_err err = commit(shard, body, &taking->run);
     lane->taking = NULL;
     bodies->used--;
+    bodies->open[taking->age & 1]--;
     bodies->decoded_bytes -= body->decoded_bytes;
     finish(shard, body, &taking->run, taking->err < 0 ? taking->err : err);
     taking_rest(bodies, taking);
@@ -365,15 +367,6 @@ hk_err hk_bodies_open(struct hk_shard *shard) {
         bodies->lanes[i].last = &bodies->lanes[i].first;
     bodies->small = taking_create();
     return bodies->small == NULL ? HK_E_NOMEM : HK_OK;
-}
-
-bool hk_bodies_are_past(const struct hk_shard *shard, uint64_t begun) {
-    const struct hk_bodies *bodies = &shard->bodies;
-    for (size_t i = 0; bodies->used > 0 && i < HK_COUNT(bodies->lanes); i++) {
-        const struct hk_taking *taking = bodies->lanes[i].taking;
-        if (taking != NULL && taking->number <= begun) return false;
-    }
-    return true;
 }
 
 void hk_bodies_close(struct hk_shard *shard) {

@@ -58,16 +58,16 @@ struct hk_bodies {
     struct hk_taking *idle;            /* not in use */
     struct hk_taking *small;           /* for what is taken at once */
     uint32_t takings, used;            /* made and in use, without `small` */
-    uint64_t decoded_bytes;            /* of the bodies in work, as announced */
-    uint64_t kept_bytes;               /* buffers of the idle takings */
-    uint64_t begun;                    /* bodies, ever */
+    /* Bodies in work by the parity of `age` when they were begun: their refs are not appended yet,
+     * so a sweep (retiring.c) lasts until those of before it are done. */
+    uint32_t open[2];
+    uint32_t age;
+    uint64_t decoded_bytes; /* of the bodies in work, as announced */
+    uint64_t kept_bytes;    /* buffers of the idle takings */
 };
 
 /* Before the loop runs. HK_E_NOMEM. */
 hk_err hk_bodies_open(struct hk_shard *shard) HK_MUST_CHECK;
-
-/* Is no body in work that was begun as one of the first `begun` (see there)? */
-bool hk_bodies_are_past(const struct hk_shard *shard, uint64_t begun);
 
 /* After the servers are closed: what was not committed is forgotten, and was never counted. */
 void hk_bodies_close(struct hk_shard *shard);

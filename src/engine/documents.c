@@ -126,6 +126,13 @@ static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     hk_store_get_stats(engine->store, &stats);
     gauge(out, "hark_series", "gauge", (double)stats.series);
     gauge(out, "hark_series_retired_total", "counter", (double)stats.retired);
+    gauge(
+        out, "hark_memory_bytes", "gauge",
+        (double)atomic_load_explicit(&engine->memory_used, memory_order_relaxed));
+    gauge(out, "hark_memory_limit_bytes", "gauge", (double)engine->memory_max);
+    gauge(
+        out, "hark_requests_refused_memory_total", "counter",
+        (double)atomic_load_explicit(&engine->memory_refusals, memory_order_relaxed));
     gauge(out, "hark_head_samples", "gauge", (double)stats.head_samples);
     gauge(out, "hark_head_bytes", "gauge", (double)stats.head_bytes);
     gauge(out, "hark_slabs_used", "gauge", (double)stats.slabs_used);

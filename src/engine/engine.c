@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/process.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
+    TRIM_NS = 1000000000,
     BREATH_WORK_NS = 40000,
     BREATH_REST_NS = 100000,
     LOCK_WAIT_MS = 2000, /* a killed server may still be on its way out */
@@ -231,11 +233,41 @@ static hk_err write_port_file(const struct hk_engine *engine, const char *path) 
 
 /* ------------------------------------------------------------------ threads */
 
+/*
+ * The cap on memory: beyond 3/4 of it no new series are made and tails go to blocks, beyond 15/16
+ * no request is taken. What remains is for one request in hand, an index being built, queries.
+ */
+static void watch_memory(struct hk_engine *engine) {
+    int64_t used = hk_process_anon_bytes();
+    if (used < 0) return;
+    atomic_store_explicit(&engine->memory_used, (uint64_t)used, memory_order_relaxed);
+    uint64_t max = engine->memory_max;
+    enum hk_pressure before = hk_store_pressure(engine->store);
+    int64_t now_ns = hk_clock_monotonic_ns();
+    bool trim = before != HK_PRESSURE_NONE && (uint64_t)used > max / 4 * 3;
+    if (trim && now_ns - engine->trimmed_ns > TRIM_NS) {
+        engine->trimmed_ns = now_ns;
+        hk_process_trim(); /* what flushing and compaction freed */
+        used = hk_process_anon_bytes();
+    }
+    enum hk_pressure now = (uint64_t)used > max / 16 * 15 ? HK_PRESSURE_ALL
+                           : (uint64_t)used > max / 4 * 3 ? HK_PRESSURE_SERIES
+                                                          : HK_PRESSURE_NONE;
+    if (now == before) return;
+    hk_store_set_pressure(engine->store, now);
+    hk_log(
+        HK_LOG_WARN, "memory: %" PRIu64 " of %" PRIu64 " MiB: %s", (uint64_t)used >> 20, max >> 20,
+        now == HK_PRESSURE_ALL      ? "requests are refused"
+        : now == HK_PRESSURE_SERIES ? "new series are refused"
+                                    : "everything is taken again");
+}
+
 static void worker_main(void *arg) {
     struct hk_engine *engine = arg;
     hk_thread_lower_priority(5);
     while (!atomic_load_explicit(&engine->stop, memory_order_acquire)) {
         hk_fail_clear();
+        watch_memory(engine);
         hk_err err = hk_store_work(engine->store, hk_clock_realtime_ms());
         log_problems(engine);
         if (err == HK_MORE) continue;

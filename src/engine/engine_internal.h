@@ -64,10 +64,9 @@ struct hk_shard {
     uint64_t accounted;     /* points of the newest ledger record */
     /* Retirement (retiring.c): the worker asks, the shard works in slices. */
     struct hk_task sweep_task, forget_task;
-    struct hk_work swept_work; /* swept, but for bodies in work */
-    uint64_t swept_bodies;     /* that were begun before the sweep's end */
     const uint32_t *forget_refs;
     uint32_t forget_count, forget_at;
+    struct hk_work sweep_work, forget_work;
     bool sweeping;
 };
 
@@ -108,7 +107,10 @@ struct hk_engine {
     struct hk_door door;
     enum hk_spin spin;
     uint64_t memory_max;
-    struct hk_hash128 identity_base; /* tenant and configuration epoch */
+    int64_t trimmed_ns;               /* worker: last time that memory was given back */
+    _Atomic uint64_t memory_used;     /* RssAnon as the worker saw it last */
+    _Atomic uint64_t memory_refusals; /* requests that were not looked at for want of memory */
+    struct hk_hash128 identity_base;  /* tenant and configuration epoch */
     struct hk_otlp_options otlp;
     struct hk_lag lag;
     struct hk_thread worker;

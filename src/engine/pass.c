@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
+enum { GUESS_REST = 16, SWEEP_FORMS = 512, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -393,7 +393,7 @@ hk_err hk_pass_put(
     if (err >= 0 && created && pass->series_created != NULL) {
         pass->series_created(pass->rules_self, *out_ref, labels);
     }
-    if (err >= 0) err = hk_pass_put_ref(pass, *out_ref, stamp_ms, value);
+    if (err >= 0) err = put(pass, *out_ref, stamp_ms, value);
     if (err < 0) {
         drop_entry(run, err);
         settle(pass, run);

@@ -132,6 +132,12 @@ may_receive(struct hk_shard *shard, struct hk_http_exchange *exchange, enum hk_a
         hk_receive_refuse(exchange, answer, status, text, 5);
         return false;
     }
+    if (hk_store_pressure(shard->engine->store) == HK_PRESSURE_ALL) {
+        atomic_fetch_add_explicit(&shard->engine->memory_refusals, 1, memory_order_relaxed);
+        hk_receive_refuse(
+            exchange, answer, 429, HK_STR("memory limit (--memory): nothing is taken for now"), 5);
+        return false;
+    }
     if (!hk_store_has_room(shard->pass.shard)) {
         hk_receive_refuse(exchange, answer, 503, HK_STR("sealing does not keep up, send again"), 1);
         return false;

@@ -1,6 +1,6 @@
 /*
- * Retirement of series on a shard: the store's worker asks, the shard answers in slices between
- * its other work (store.h, docs/decisions/series-death.md).
+ * Retirement of series on a shard: the store's worker asks, the shard answers in turns between its
+ * other work (store.h, docs/decisions/series-death.md).
  */
 #include "engine/engine_internal.h"
 
@@ -8,31 +8,32 @@
 
 enum { FORGET_SLICE = 64 };
 
-static void sweep(struct hk_task *task) {
+static bool sweep_turn(struct hk_work *work) {
     struct hk_shard *shard =
-        (struct hk_shard *)(void *)((char *)task - offsetof(struct hk_shard, sweep_task));
-    if (!shard->sweeping) hk_pass_sweep_begin(&shard->pass, hk_clock_realtime_ms());
-    shard->sweeping = !hk_pass_sweep(&shard->pass);
+        (struct hk_shard *)(void *)((char *)work - offsetof(struct hk_shard, sweep_work));
+    struct hk_bodies *bodies = &shard->bodies;
     if (shard->sweeping) {
-        hk_loop_post(shard->loop, task);
-        return;
+        if (!hk_pass_sweep(&shard->pass)) return true;
+        /* Bodies begun until now may have staged refs of the forms that are gone. */
+        shard->sweeping = false;
+        bodies->age++;
     }
-    shard->swept_bodies = shard->bodies.begun;
-    hk_loop_work(shard->loop, &shard->swept_work);
-}
-
-/* What bodies had staged before the sweep's end is appended first. */
-static bool swept(struct hk_work *work) {
-    struct hk_shard *shard =
-        (struct hk_shard *)(void *)((char *)work - offsetof(struct hk_shard, swept_work));
-    if (!hk_bodies_are_past(shard, shard->swept_bodies)) return true;
+    if (bodies->open[(bodies->age + 1) & 1] > 0) return true;
     hk_store_swept(shard->pass.shard);
     return false;
 }
 
-static void forget(struct hk_task *task) {
+static void sweep(struct hk_task *task) {
     struct hk_shard *shard =
-        (struct hk_shard *)(void *)((char *)task - offsetof(struct hk_shard, forget_task));
+        (struct hk_shard *)(void *)((char *)task - offsetof(struct hk_shard, sweep_task));
+    hk_pass_sweep_begin(&shard->pass, hk_clock_realtime_ms());
+    shard->sweeping = true;
+    hk_loop_work(shard->loop, &shard->sweep_work);
+}
+
+static bool forget_turn(struct hk_work *work) {
+    struct hk_shard *shard =
+        (struct hk_shard *)(void *)((char *)work - offsetof(struct hk_shard, forget_work));
     if (shard->forget_at == 0) hk_scraping_forget(shard);
     uint32_t left = shard->forget_count - shard->forget_at;
     uint32_t end = shard->forget_at + (left < FORGET_SLICE ? left : FORGET_SLICE);
@@ -41,16 +42,22 @@ static void forget(struct hk_task *task) {
         hk_pass_forget(&shard->pass, ref);
         hk_rules_forget(shard->alerts.rules, ref);
     }
-    if (shard->forget_at < shard->forget_count)
-        hk_loop_post(shard->loop, task);
-    else
-        hk_store_forgot(shard->pass.shard);
+    if (shard->forget_at < shard->forget_count) return true;
+    hk_store_forgot(shard->pass.shard);
+    return false;
+}
+
+static void forget(struct hk_task *task) {
+    struct hk_shard *shard =
+        (struct hk_shard *)(void *)((char *)task - offsetof(struct hk_shard, forget_task));
+    hk_loop_work(shard->loop, &shard->forget_work);
 }
 
 void hk_retiring_open(struct hk_shard *shard) {
     shard->sweep_task.run = sweep;
-    shard->swept_work.turn = swept;
+    shard->sweep_work.turn = sweep_turn;
     shard->forget_task.run = forget;
+    shard->forget_work.turn = forget_turn;
 }
 
 void hk_retiring_sweep(void *self, uint32_t index) {

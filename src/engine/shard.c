@@ -43,7 +43,9 @@ static void answer(struct hk_waiting *waiting) {
             exchange, HK_STR("X-Prometheus-Remote-Write-Exemplars-Written"), waiting->exemplars);
     }
     if (waiting->status != 0) {
-        hk_receive_refuse(exchange, waiting->answer, waiting->status, waiting->text, 0);
+        hk_receive_refuse(
+            exchange, waiting->answer, waiting->status, waiting->text,
+            waiting->status == 429 ? 5 : 0);
     } else if (
         waiting->answer == HK_ANSWER_NO_CONTENT || waiting->answer == HK_ANSWER_RW2 ||
         waiting->answer == HK_ANSWER_INFLUX) {

@@ -61,4 +61,10 @@ int64_t hk_fd_send(int fd, const void *from, size_t bytes);
 /* poll(2); a negative timeout waits for ever. -EINTR is returned as 0. */
 int hk_fd_poll(struct pollfd *fds, unsigned count, int timeout_ms);
 
+/* Anonymous memory of this process in RAM, bytes (RssAnon); negative errno. Any thread. */
+int64_t hk_process_anon_bytes(void);
+
+/* Gives free heap memory back to the system. Any thread; may take milliseconds. */
+void hk_process_trim(void);
+
 #endif

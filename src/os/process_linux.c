@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -196,4 +198,25 @@ int64_t hk_fd_send(int fd, const void *from, size_t bytes) {
 int hk_fd_poll(struct pollfd *fds, unsigned count, int timeout_ms) {
     int ready = poll(fds, count, timeout_ms);
     return ready < 0 && errno == EINTR ? 0 : result(ready);
+}
+
+int64_t hk_process_anon_bytes(void) {
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    int err = errno;
+    (void)close(fd);
+    if (got <= 0) return got < 0 ? -err : -EIO;
+    text[got] = 0;
+    /* Pages: size, resident, shared (files and shared memory; hark has none of the latter). */
+    char *at = NULL;
+    (void)strtoll(text, &at, 10);
+    int64_t resident = strtoll(at, &at, 10);
+    int64_t shared = strtoll(at, &at, 10);
+    return (resident - shared) * sysconf(_SC_PAGESIZE);
+}
+
+void hk_process_trim(void) {
+    (void)malloc_trim(0);
 }

@@ -364,6 +364,9 @@ create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, u
     if (atomic_load_explicit(&directory->bytes, memory_order_relaxed) >= directory->bytes_max) {
         return hk_fail(HK_E_LIMIT, "series directory is full (memory limit): no new series");
     }
+    if (atomic_load_explicit(&directory->refuse, memory_order_relaxed)) {
+        return hk_fail(HK_E_LIMIT, "memory limit (--memory): no new series");
+    }
     for (uint32_t i = 0; i < labels.count; i++) {
         if (ids[i] == HK_ID_NONE) HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
     }
@@ -402,6 +405,10 @@ hk_err hk_directory_intern(
     hk_mutex_unlock(&directory->lock);
     if (err >= 0) *out_ref = ref;
     return err;
+}
+
+void hk_directory_refuse(struct hk_directory *directory, bool refuse) {
+    atomic_store_explicit(&directory->refuse, refuse, memory_order_relaxed);
 }
 
 uint32_t hk_directory_count(const struct hk_directory *directory) {

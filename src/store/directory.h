@@ -59,6 +59,10 @@ hk_err hk_directory_intern(
     struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref,
     bool *out_created) HK_MUST_CHECK;
 
+/* Memory is scarce: while `refuse`, hk_directory_intern creates nothing (HK_E_LIMIT). Any thread.
+ */
+void hk_directory_refuse(struct hk_directory *directory, bool refuse);
+
 /* Ref of a label set, HK_REF_NONE (UINT32_MAX) when unknown. */
 uint32_t hk_directory_find(struct hk_directory *directory, struct hk_labels labels);
 

@@ -106,6 +106,7 @@ struct hk_directory {
     uint32_t file_ref_end; /* first ref above all that the file and `pending` define */
     bool rename_due;       /* fd is a rewritten file that has not taken its place yet */
     _Atomic bool dirty;
+    _Atomic bool refuse; /* no new series */
     struct hk_mutex sync_lock;
 };
 

@@ -321,7 +321,8 @@ hk_err hk_store_append_exemplar(
     struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, struct hk_str payload) {
     struct hk_exemplars *exemplars = shard->store->exemplars;
     struct hk_label items[HK_LABELS_MAX];
-    struct hk_labels labels = hk_directory_labels(shard->store->directory, ref, items);
+    struct hk_directory_view *view = hk_directory_hold(shard->store->directory);
+    struct hk_labels labels = hk_view_labels(view, ref, items);
     struct candidate candidate = { 0 };
     hk_err err = read_candidate(labels, stamp_ms, payload, &candidate);
     lock_first(exemplars);
@@ -334,6 +335,7 @@ hk_err hk_store_append_exemplar(
     if (err == HK_OK) err = push(exemplars, &candidate);
     count_refused(exemplars, err);
     hk_mutex_unlock(&exemplars->lock);
+    hk_directory_release(shard->store->directory, view);
     return err;
 }
 

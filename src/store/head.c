@@ -33,7 +33,7 @@ static struct hk_slab *slab_create(void) {
 static struct hk_slab *slab_get(struct hk_store *store) {
     hk_mutex_lock(&store->slabs_lock);
     struct hk_slab *slab = store->free_slabs;
-    bool may_make = store->slabs_made < HK_SLABS_MAX;
+    bool may_make = store->slabs_made < store->slabs_max;
     if (slab != NULL)
         store->free_slabs = slab->next;
     else if (may_make)
@@ -315,7 +315,7 @@ bool hk_store_pending(const struct hk_store_shard *shard) {
 bool hk_store_has_room(const struct hk_store_shard *shard) {
     const struct hk_store *store = shard->store;
     uint32_t used = atomic_load_explicit(&store->slabs_used, memory_order_relaxed);
-    return used + 12 < HK_SLABS_MAX;
+    return used + 12 < store->slabs_max;
 }
 
 struct hk_slab *hk_shard_take_closed(struct hk_store_shard *shard) {

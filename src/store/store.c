@@ -17,6 +17,9 @@ enum {
     MAINTAIN_MS = 10000,
     LOCK_POLL_NS = 5000000,
     LATE_MAX = 2 << 20,
+    PRESSED_TAILS = 1 << 20, /* less is not worth a block */
+    PRESSED_MS = 10000,
+    SLABS_MIN = 16, /* has_room keeps 12 back */
     KEEP_BYTES_MIN = 1 << 20,
     META_BYTES_MAX = 64 << 20,
     COMPACTION_BYTES_MAX = 128 << 20, /* one merge holds up the folding for about a second */
@@ -252,6 +255,11 @@ hk_err hk_store_open(
     struct hk_store *store = hk_mem_alloc(1, sizeof(*store));
     if (store == NULL) return HK_E_NOMEM;
     store->options = *options;
+    /* Slabs take a quarter of the memory at most. */
+    uint64_t slabs = options->memory_max / 4 / (HK_SLAB_RECORDS * sizeof(struct hk_record));
+    store->slabs_max = slabs < SLABS_MIN      ? SLABS_MIN
+                       : slabs > HK_SLABS_MAX ? HK_SLABS_MAX
+                                              : (uint32_t)slabs;
     store->lock_fd = -1;
     if (store->options.wal_bytes_max == 0) store->options.wal_bytes_max = WAL_BYTES_DEFAULT;
     hk_mutex_init(&store->slabs_lock);
@@ -410,7 +418,10 @@ static bool must_flush(struct hk_store *store, int64_t now_ms) {
     }
     uint64_t tail_bytes = atomic_load_explicit(&store->tail_bytes, memory_order_relaxed);
     bool aged = store->oldest_ms != 0 && now_ms - store->oldest_ms > FLUSH_AGE_MS;
-    return wal_bytes > store->options.wal_bytes_max / 2 ||
+    bool pressed = hk_store_pressure(store) != HK_PRESSURE_NONE && tail_bytes > PRESSED_TAILS &&
+                   (now_ms - store->pressed_ms > PRESSED_MS || now_ms < store->pressed_ms);
+    if (pressed) store->pressed_ms = now_ms;
+    return pressed || wal_bytes > store->options.wal_bytes_max / 2 ||
            tail_bytes > store->options.memory_max / 4 || store->late_count > LATE_MAX || aged;
 }
 
@@ -476,6 +487,15 @@ hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) {
     return hk_retire_step(store, now_ms);
 }
 
+void hk_store_set_pressure(struct hk_store *store, enum hk_pressure pressure) {
+    atomic_store_explicit(&store->pressure, (int)pressure, memory_order_relaxed);
+    hk_directory_refuse(store->directory, pressure != HK_PRESSURE_NONE);
+}
+
+enum hk_pressure hk_store_pressure(const struct hk_store *store) {
+    return (enum hk_pressure)atomic_load_explicit(&store->pressure, memory_order_relaxed);
+}
+
 void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms) {
     atomic_store_explicit(&store->retire.idle_ms, series_idle_ms, memory_order_relaxed);
 }
@@ -486,7 +506,7 @@ void hk_store_get_stats(struct hk_store *store, struct hk_store_stats *out) {
         .head_samples = atomic_load_explicit(&store->tail_samples, memory_order_relaxed),
         .head_bytes = atomic_load_explicit(&store->tail_bytes, memory_order_relaxed),
         .slabs_used = atomic_load_explicit(&store->slabs_used, memory_order_relaxed),
-        .slabs_max = HK_SLABS_MAX,
+        .slabs_max = store->slabs_max,
         .overwritten = atomic_load_explicit(&store->overwritten, memory_order_relaxed),
         .out_of_order = atomic_load_explicit(&store->out_of_order, memory_order_relaxed),
         .flushes = atomic_load_explicit(&store->flushes, memory_order_relaxed),

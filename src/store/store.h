@@ -137,6 +137,15 @@ hk_err hk_store_last_histogram(
  * more to do at once. Failures are returned once and tried again at a later call. */
 hk_err hk_store_work(struct hk_store *store, int64_t now_ms) HK_MUST_CHECK;
 
+/* How scarce memory is; set by who watches the process. */
+enum hk_pressure {
+    HK_PRESSURE_NONE,
+    HK_PRESSURE_SERIES, /* no new series; tails go to blocks */
+    HK_PRESSURE_ALL,    /* no new samples either */
+};
+void hk_store_set_pressure(struct hk_store *store, enum hk_pressure pressure);
+enum hk_pressure hk_store_pressure(const struct hk_store *store);
+
 /* Sets how long a series may be idle; 0 = for ever. Any thread. */
 void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms);
 

@@ -97,6 +97,9 @@ struct hk_retire {
 struct hk_store {
     struct hk_store_options options;
     struct hk_retire retire;
+    _Atomic int pressure; /* enum hk_pressure */
+    int64_t pressed_ms;   /* last flush for want of memory */
+    uint32_t slabs_max;
     bool marks_written; /* the newest flush is complete with its marks */
     char dir[3000];
     int lock_fd;

@@ -209,6 +209,9 @@ static struct value plan_comparison(
     return out;
 }
 
+/* Of programs over numbers alone. */
+static const double no_inputs[HK_RULE_SIDES_MAX];
+
 static struct value plan_binary(struct planner *planner, const struct hk_promql_node *node) {
     struct value out = { .sides = { -1, -1 } };
     if (hk_promql_op_is_set(node->binary.op)) {
@@ -232,7 +235,7 @@ static struct value plan_binary(struct planner *planner, const struct hk_promql_
         planner);
     if (left.kind == VALUE_NUMBER && right.kind == VALUE_NUMBER) {
         out.kind = VALUE_NUMBER;
-        out.number = hk_rule_run(&out.program, NULL);
+        out.number = hk_rule_run(&out.program, no_inputs);
         return out;
     }
     out.kind = VALUE_VECTOR;

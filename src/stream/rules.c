@@ -148,14 +148,17 @@ static enum hk_promql_op mirrored(enum hk_promql_op op) {
     }
 }
 
+/* Of programs over numbers alone. */
+static const double no_inputs[HK_RULE_SIDES_MAX];
+
 /* A plain value against a number? Then samples are judged without running programs. */
 static void find_threshold(const struct hk_rule_plan *plan, struct hk_rule_hot *hot) {
     if (!hot->solo || !plan->compares) return;
     if (is_input(&plan->left) && is_number(&plan->right)) {
-        hot->threshold = hk_rule_run(&plan->right, NULL);
+        hot->threshold = hk_rule_run(&plan->right, no_inputs);
         hot->op = plan->comparison;
     } else if (is_input(&plan->right) && is_number(&plan->left)) {
-        hot->threshold = hk_rule_run(&plan->left, NULL);
+        hot->threshold = hk_rule_run(&plan->left, no_inputs);
         hot->op = mirrored(plan->comparison);
     } else {
         return;
