@@ -123,7 +123,7 @@ static hk_err take(
 
 TEST(histograms_add_up) {
     struct world *w = &world;
-    struct hk_histogram total;
+    struct hk_histogram total = { 0 };
     begin(w);
     CHECK_INT(take(w, 1000, 2000, 3, 5, 4, &total), HK_OK);
     CHECK(total.count == 4 && total.sum == 8);
@@ -149,7 +149,7 @@ TEST(histograms_add_up) {
 
 TEST(a_restart_goes_on_from_the_last_durable_histogram) {
     struct world *w = &world;
-    struct hk_histogram total;
+    struct hk_histogram total = { 0 };
     begin(w);
     CHECK_INT(take(w, 1000, 2000, 3, 5, 4, &total), HK_OK);
     CHECK_INT(take(w, 2000, 3000, 3, 5, 4, &total), HK_OK);
