@@ -23,7 +23,8 @@ def check(name):
         ["clang-tidy", "-p", str(BUILD), f"-checks={CHECKS}", "-warnings-as-errors=*", "-quiet", name],
         cwd=ROOT, capture_output=True, text=True)
     if run.returncode:
-        print(run.stdout[-4000:] or run.stderr[-4000:], flush=True)
+        errors = [line for line in run.stdout.splitlines() if " error: " in line]
+        print("\n".join(errors), "\n", run.stdout[-4000:] or run.stderr[-4000:], flush=True)
     return run.returncode == 0
 
 
