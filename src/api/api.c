@@ -12,6 +12,8 @@ static const struct {
     { "/api/v1/query_range", HK_JOB_QUERY_RANGE },
     { "/api/v1/series", HK_JOB_SERIES },
     { "/api/v1/labels", HK_JOB_LABELS },
+    { "/api/v1/query_exemplars", HK_JOB_EXEMPLARS },
+    { "/api/v1/metadata", HK_JOB_METADATA },
 };
 
 hk_err hk_api_create(const struct hk_api_options *options, struct hk_api **out) {
@@ -92,7 +94,8 @@ static void start_query(
     enum hk_job_kind kind) {
     const struct hk_http_request *request = hk_http_get_request(exchange);
     bool get = hk_str_is(request->method, "GET") || hk_str_is(request->method, "HEAD");
-    if (!get && !(hk_str_is(request->method, "POST") && kind != HK_JOB_LABEL_VALUES)) {
+    bool post_too = kind != HK_JOB_LABEL_VALUES && kind != HK_JOB_METADATA;
+    if (!get && !(hk_str_is(request->method, "POST") && post_too)) {
         hk_api_respond_error(exchange, 405, "bad_data", HK_STR("method not allowed"));
         return;
     }

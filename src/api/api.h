@@ -8,6 +8,8 @@
 
 #include "net/http.h"
 #include "query/engine.h"
+#include "store/exemplars.h"
+#include "store/meta.h"
 
 struct hk_api;
 
@@ -20,6 +22,8 @@ enum {
 
 struct hk_api_options {
     struct hk_source source;
+    struct hk_meta *meta;
+    struct hk_exemplars *exemplars;
     uint32_t workers;              /* query threads, 0 = 1 */
     struct hk_query_options query; /* defaults: lookback, limits */
     int64_t query_timeout_ns;      /* 0 = 2 minutes */

@@ -11,6 +11,8 @@ enum hk_job_kind {
     HK_JOB_SERIES,
     HK_JOB_LABELS,
     HK_JOB_LABEL_VALUES,
+    HK_JOB_EXEMPLARS,
+    HK_JOB_METADATA,
 };
 
 enum { HK_JOB_SELECTORS_MAX = 64 };
@@ -28,6 +30,7 @@ struct hk_job {
     struct hk_str selectors[HK_JOB_SELECTORS_MAX];
     uint32_t selector_count, limit;
     int64_t start_ms, end_ms, step_ms, timeout_ns, lookback_ms;
+    struct hk_meta_request metadata;
     _Atomic bool cancel;
     int status; /* of the answer */
     struct hk_buf body;
@@ -61,6 +64,13 @@ void hk_job_start(struct hk_job *job);
 
 /* Runs a job's query and renders the answer. On a worker. */
 void hk_job_run(struct hk_job *job);
+
+/* The same for the kinds that have files of their own. */
+void hk_job_exemplars(struct hk_job *job);
+void hk_job_metadata(struct hk_job *job);
+
+/* Makes the answer an error with the status of its kind. */
+void hk_job_error(struct hk_job *job, enum hk_query_error kind, const char *text);
 
 /* Starts and stops the workers. */
 hk_err hk_jobs_open(struct hk_api *api);

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-static void error_answer(struct hk_job *job, enum hk_query_error kind, const char *text) {
+void hk_job_error(struct hk_job *job, enum hk_query_error kind, const char *text) {
     hk_buf_clear(&job->body);
     hk_query_json_error(kind, hk_str_from(text), &job->body);
     switch (kind) {
@@ -38,7 +38,7 @@ static void run_query(struct hk_job *job) {
         (void)snprintf(
             text, sizeof(text), "invalid parameter \"query\": %s",
             hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
-        error_answer(job, err == HK_E_NOMEM ? HK_QUERY_INTERNAL : HK_QUERY_BAD_DATA, text);
+        hk_job_error(job, err == HK_E_NOMEM ? HK_QUERY_INTERNAL : HK_QUERY_BAD_DATA, text);
         return;
     }
     struct hk_query_options options = job->api->options.query;
@@ -50,7 +50,7 @@ static void run_query(struct hk_job *job) {
         &job->api->options.source, promql, job->start_ms, job->end_ms, job->step_ms, &options,
         &job->arena, &result);
     if (err < 0) {
-        error_answer(
+        hk_job_error(
             job, hk_query_error_of(err),
             hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
     } else {
@@ -150,7 +150,7 @@ static void run_select(struct hk_job *job) {
         err = job->kind == HK_JOB_SERIES ? render_series(job, selects) : render_texts(job, selects);
     }
     if (err < 0) {
-        error_answer(
+        hk_job_error(
             job, hk_query_error_of(err),
             hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
     }
@@ -162,11 +162,15 @@ static void run_select(struct hk_job *job) {
 void hk_job_run(struct hk_job *job) {
     if (job->kind == HK_JOB_QUERY || job->kind == HK_JOB_QUERY_RANGE)
         run_query(job);
+    else if (job->kind == HK_JOB_EXEMPLARS)
+        hk_job_exemplars(job);
+    else if (job->kind == HK_JOB_METADATA)
+        hk_job_metadata(job);
     else
         run_select(job);
     if (job->body.err < 0) {
         const char *text = "the answer is larger than the limit; ask for less";
-        error_answer(job, HK_QUERY_EXECUTION, text);
+        hk_job_error(job, HK_QUERY_EXECUTION, text);
     }
 }
 

@@ -110,10 +110,38 @@ static hk_err read_common(struct hk_job *job, const struct hk_http_request *requ
     return HK_OK;
 }
 
+static hk_err read_exemplars(struct hk_job *job, const struct hk_http_request *request) {
+    HK_TRY(time_param(job, request, "start", false, INT64_MIN, &job->start_ms));
+    HK_TRY(time_param(job, request, "end", false, INT64_MAX, &job->end_ms));
+    if (job->end_ms < job->start_ms) {
+        return hk_fail(HK_E_INVALID, "end timestamp must not be before start timestamp");
+    }
+    if (!param(job, request, "query", &job->query)) job->query = HK_STR("");
+    return HK_OK;
+}
+
+static hk_err read_limit(
+    struct hk_job *job, const struct hk_http_request *request, const char *name, int64_t *out) {
+    struct hk_str text;
+    *out = -1;
+    if (!param(job, request, name, &text) || hk_parse_i64(text, out) >= 0) return HK_OK;
+    return hk_fail(HK_E_INVALID, "%s must be a number", name);
+}
+
+static hk_err read_metadata(struct hk_job *job, const struct hk_http_request *request) {
+    struct hk_meta_request *metadata = &job->metadata;
+    HK_TRY(read_limit(job, request, "limit", &metadata->limit));
+    HK_TRY(read_limit(job, request, "limit_per_metric", &metadata->limit_per_metric));
+    if (!param(job, request, "metric", &metadata->metric)) metadata->metric = HK_STR("");
+    return HK_OK;
+}
+
 hk_err hk_job_read(struct hk_job *job, const struct hk_http_request *request) {
     int64_t timeout_ns = job->api->options.query_timeout_ns;
     job->timeout_ns = timeout_ns > 0 ? timeout_ns : 120LL * 1000000000;
+    if (job->kind == HK_JOB_METADATA) return read_metadata(job, request);
     HK_TRY(read_common(job, request));
+    if (job->kind == HK_JOB_EXEMPLARS) return read_exemplars(job, request);
     if (job->kind != HK_JOB_QUERY && job->kind != HK_JOB_QUERY_RANGE) {
         if (job->label.len > 0) {
             job->label = hk_arena_str(&job->arena, job->label);

@@ -34,6 +34,13 @@ static bool read_length(struct block *block, size_t *out) {
     return false;
 }
 
+size_t hk_snappy_declared(struct hk_str packed) {
+    const uint8_t *bytes = (const uint8_t *)packed.ptr;
+    struct block block = { .in = bytes, .in_end = bytes + packed.len };
+    size_t declared = 0;
+    return read_length(&block, &declared) ? declared : 0;
+}
+
 /* Declared length within the limit. */
 static hk_err declared(struct block *block, size_t bytes_max, size_t *out) {
     size_t bytes = 0;
@@ -43,7 +50,8 @@ static hk_err declared(struct block *block, size_t bytes_max, size_t *out) {
     }
     if (bytes > bytes_max) {
         return hk_fail(
-            HK_E_LIMIT, "snappy: the block declares %zu bytes, the limit is %zu", bytes, bytes_max);
+            HK_E_LIMIT, "snappy: %zu bytes uncompressed, at most %zu are accepted", bytes,
+            bytes_max);
     }
     /* A copy element of three bytes yields at most 64: nothing valid expands more than this. */
     if (bytes / 32 > packed) {

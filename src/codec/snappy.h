@@ -11,6 +11,9 @@
 /* Bytes that decompressing may write behind the end of its result, within the memory it took. */
 enum { HK_SNAPPY_SLACK = 64 };
 
+/* Bytes that the block declares, unchecked; 0 when it is none. */
+size_t hk_snappy_declared(struct hk_str packed);
+
 /* Decompresses `packed` into memory of `arena`. HK_E_LIMIT when more than `bytes_max` are declared,
  * HK_E_MALFORMED when it is not a snappy block, HK_E_NOMEM; all with a text. */
 hk_err hk_snappy_decompress(

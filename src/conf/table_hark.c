@@ -52,6 +52,10 @@ static const struct hk_option server_options[] = {
     STRING(
         "otlp_http", otlp_http, .fallback = "127.0.0.1:4318",
         .help = "Address of OTLP over HTTP; \"off\" = none"),
+    STRING(
+        "otlp_legacy", otlp_legacy, .fallback = "off",
+        .help = "Another address of OTLP over HTTP, for senders that still use the old port: "
+                "127.0.0.1:55681"),
     OPTIONAL("tls", tls, server_tls_table, .help = "TLS on every listener"),
     SECRET("token", token, .help = "Every request must carry it: Authorization: Bearer …"),
     FILENAME("token_file", token_file, .help = "File with the token"),
@@ -196,27 +200,32 @@ static const struct hk_option_table tsdb_table = {
     .summary = "Settings of Prometheus' storage.",
     ROWS(tsdb_options),
 };
+#define T struct hk_conf_exemplars
 static const struct hk_option exemplars_options[] = {
-    UNSTORED(INT, "max_exemplars", .help = "Most exemplars in memory"),
+    INT("max_exemplars", max, .fallback = "100000", RANGE(INT32_MIN, 1 << 24), .unit = "exemplars",
+        .help = "Most exemplars that are kept, the newest ones; 0 or less = none"),
 };
 static const struct hk_option_table exemplars_table = {
     .name = "exemplars",
-    .summary = "Settings of Prometheus' exemplars.",
+    .summary = "How exemplars are kept.",
     ROWS(exemplars_options),
+    .bytes = sizeof(T),
 };
+#undef T
+#define T struct hk_conf_storage
 static const struct hk_option storage_options[] = {
     UNSTORED(
         OPTIONAL, "tsdb", .table = &tsdb_table, .help = "Series",
         LATER("hark takes samples of any age; see retention and retention_size")),
-    UNSTORED(
-        OPTIONAL, "exemplars", .table = &exemplars_table, .help = "Exemplars",
-        LATER("hark keeps as many exemplars as memory allows")),
+    STRUCT("exemplars", exemplars, exemplars_table, .help = "Exemplars"),
 };
 static const struct hk_option_table storage_table = {
     .name = "storage",
     .summary = "Settings of Prometheus' storage.",
     ROWS(storage_options),
+    .bytes = sizeof(T),
 };
+#undef T
 static const struct hk_option tracing_options[] = {
     UNSTORED(STRING, "client_type", .help = "grpc or http"),
     UNSTORED(STRING, "endpoint", .help = "Where to send"),
@@ -252,7 +261,7 @@ static const struct hk_option config_options[] = {
         STRUCTS, "remote_read", .table = &hk_table_remote_read, .help = "Servers to read from",
         LATER("queries read hark's own data only")),
     STRUCT("otlp", otlp, hk_table_otlp, .help = "How OTLP metrics become series"),
-    UNSTORED(OPTIONAL, "storage", .table = &storage_table, .help = "Prometheus' storage"),
+    STRUCT("storage", storage, storage_table, .help = "Prometheus' storage"),
     UNSTORED(
         OPTIONAL, "tracing", .table = &tracing_table, .help = "Traces of the server itself",
         LATER("hark sends no traces of itself")),
@@ -276,6 +285,9 @@ static const struct hk_option config_options[] = {
     SIZE(
         "retention_size", retention_bytes, .fallback = "0",
         .fallback_text = "half of the free disk, at most 50GiB", .help = "Most bytes on disk"),
+    DURATION(
+        "series_idle", series_idle_ms, .fallback = "2h", RANGE(0, INT64_MAX),
+        .help = "Series without samples for so long leave memory, their data stays; 0 = never"),
     SIZE(
         "memory", memory_bytes, .fallback = "0",
         .help = "Hard cap on memory; new series are refused beyond it; 0 = none"),

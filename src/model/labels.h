@@ -36,6 +36,10 @@ int hk_labels_cmp(struct hk_labels a, struct hk_labels b);
 /* Keyed hash of the canonical form. */
 struct hk_hash128 hk_labels_hash(struct hk_labels labels);
 
+/* A copy in one block of memory, freed by hk_labels_free(). HK_E_NOMEM. */
+hk_err hk_labels_copy(struct hk_labels labels, struct hk_labels *out) HK_MUST_CHECK;
+void hk_labels_free(struct hk_labels labels);
+
 /* Appends `name{a="b"}` in Prometheus' form; names that are not classic are quoted in the braces.
  */
 void hk_labels_format(struct hk_labels labels, struct hk_buf *out);

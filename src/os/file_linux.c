@@ -94,6 +94,19 @@ int64_t hk_file_size(int fd) {
     return fstat(fd, &info) < 0 ? -errno : (int64_t)info.st_size;
 }
 
+uint64_t hk_file_stamp(const char *path) {
+    struct stat info;
+    if (stat(path, &info) < 0) return 0;
+    const uint64_t parts[] = { (uint64_t)info.st_dev,          (uint64_t)info.st_ino,
+                               (uint64_t)info.st_size,         (uint64_t)info.st_mtim.tv_sec,
+                               (uint64_t)info.st_mtim.tv_nsec, (uint64_t)info.st_ctim.tv_sec,
+                               (uint64_t)info.st_ctim.tv_nsec };
+    uint64_t stamp = 14695981039346656037ULL;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        stamp = (stamp ^ parts[i]) * 1099511628211ULL;
+    return stamp | 1;
+}
+
 int hk_file_truncate(int fd, int64_t bytes) {
     return ftruncate(fd, bytes) < 0 ? -errno : 0;
 }

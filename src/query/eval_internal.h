@@ -41,7 +41,8 @@ struct frame {
 };
 
 struct column {
-    struct hk_labels labels;
+    struct hk_labels labels;                /* not set where `group` has appeared before */
+    uint32_t group;                         /* number + 1 in groups of the source, 0 = none */
     double *values;                         /* one per step */
     const struct hk_histogram **histograms; /* NULL: floats only */
 };
@@ -102,7 +103,11 @@ hk_err hk_ev_poll(struct eval *eval) HK_MUST_CHECK;
 hk_err hk_ev_hold(struct eval *eval, uint64_t count) HK_MUST_CHECK;
 
 /* Sets the text for memory that ran out and returns HK_E_NOMEM. */
-hk_err hk_ev_nomem(const struct eval *eval);
+static inline hk_err hk_ev_nomem(const struct eval *eval) {
+    return hk_fail(
+        HK_E_NOMEM, "query needs more than its %zu bytes of memory: ask for fewer series or steps",
+        eval->arena->bytes_max);
+}
 
 /* "vector cannot contain metrics with the same labelset". */
 hk_err hk_ev_fail_same_labels(void);
@@ -245,10 +250,39 @@ void hk_ev_close(struct eval *eval);
 
 /* Where the series of a range function or an aggregation go, one by one. The column is the
  * producer's again afterwards, unless the sink sets its `values` to NULL: then it was kept. */
+struct grouping;
 struct sink {
     hk_err (*push)(struct sink *sink, struct column *column);
     void *self;
+    const struct grouping *grouping; /* all that the sink wants of labels; NULL: all of them */
+    uint32_t group_count;            /* set by the producer before it pushes columns with groups */
 };
+
+/*
+ * Series of a selection in groups, so that labels are made once per group and not per series: for a
+ * sink with a grouping, if the source can. `numbers` is NULL where it cannot.
+ */
+struct series_groups {
+    uint32_t *numbers;
+    bool *seen; /* per group: its labels were pushed */
+    uint32_t count;
+};
+
+/* Would hk_ev_groups use groups? Then the request asks for labels_later. */
+bool hk_ev_wants_groups(const struct eval *eval, const struct sink *sink);
+
+/*
+ * Groups a selection made with labels_later. `drop_names`: the producer drops metadata labels. When
+ * that could make two series the same, the selection gets its labels and `out` no numbers.
+ */
+hk_err hk_ev_groups(
+    struct eval *eval, struct hk_selection *selection, struct sink *sink, bool drop_names,
+    struct series_groups *out) HK_MUST_CHECK;
+
+/* Labels of series `index`: of the selection, or made. */
+hk_err hk_ev_labels_of(
+    struct eval *eval, struct hk_selection *selection, uint32_t index,
+    struct hk_labels *out) HK_MUST_CHECK;
 
 /* Evaluates an instant selector into a sink. */
 hk_err hk_ev_select(

@@ -21,7 +21,8 @@ struct hit {
 };
 
 struct chosen {
-    uint32_t *refs; /* in order of labels */
+    struct hk_directory_view *view; /* keeps refs and strings */
+    uint32_t *refs;                 /* in order of labels; HK_REF_NONE: only blocks have it */
     uint32_t count;
     struct hk_labels *labels;
     uint32_t *hit_from; /* count + 1 offsets into hits */
@@ -215,7 +216,77 @@ static void give_work(struct hk_store *store, struct hk_block_work *work) {
     if (!kept) hk_block_work_destroy(work);
 }
 
-/* Finds where each chosen series lives in the blocks: both lists are sorted by labels. */
+static hk_err make_labels(
+    const struct chosen *chosen, uint32_t ref, struct hk_arena *arena, struct hk_labels *out) {
+    uint32_t count = hk_view_label_count(chosen->view, ref);
+    struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
+    if (items == NULL) return HK_E_NOMEM;
+    *out = hk_view_labels(chosen->view, ref, items);
+    return HK_OK;
+}
+
+static hk_err fill_labels(struct chosen *chosen, struct hk_arena *arena) {
+    if (chosen->labels != NULL) return HK_OK;
+    struct hk_labels *labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
+    if (labels == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        HK_TRY(make_labels(chosen, chosen->refs[i], arena, &labels[i]));
+    }
+    chosen->labels = labels;
+    return HK_OK;
+}
+
+/* Series that are in blocks only (they died, or were dropped from the directory by damage). */
+static uint32_t count_extras(
+    const struct chosen *chosen, const struct hk_blockset_series *found, uint32_t found_count) {
+    uint32_t extras = 0;
+    uint32_t i = 0;
+    for (uint32_t k = 0; k < found_count; k++) {
+        int order = 1;
+        while (i < chosen->count &&
+               (order = hk_labels_cmp(chosen->labels[i], found[k].labels)) < 0) {
+            i++;
+        }
+        extras += i == chosen->count || order != 0;
+    }
+    return extras;
+}
+
+/* Both lists are sorted by labels: the chosen become their union, with the places in blocks. */
+static hk_err unite(
+    const struct hk_select *request, struct chosen *chosen, const struct hk_blockset_series *found,
+    uint32_t found_count, struct hk_arena *arena) {
+    struct chosen old = *chosen;
+    uint32_t count = old.count + count_extras(chosen, found, found_count);
+    if (request->series_max > 0 && count > request->series_max) {
+        return hk_fail(HK_E_LIMIT, "selector matches more than %u series", request->series_max);
+    }
+    uint32_t *hit_from = hk_arena_alloc(arena, (size_t)count + 2, sizeof(uint32_t));
+    chosen->refs = hk_arena_alloc_raw(arena, count, sizeof(uint32_t));
+    chosen->labels = hk_arena_alloc_raw(arena, count, sizeof(struct hk_labels));
+    chosen->in_blocks = hk_arena_alloc(arena, count, sizeof(chosen->in_blocks[0]));
+    if (hit_from == NULL || chosen->refs == NULL || chosen->labels == NULL ||
+        chosen->in_blocks == NULL) {
+        return HK_E_NOMEM;
+    }
+    uint32_t i = 0;
+    uint32_t k = 0;
+    for (uint32_t at = 0; at < count; at++) {
+        int order = i == old.count     ? 1
+                    : k == found_count ? -1
+                                       : hk_labels_cmp(old.labels[i], found[k].labels);
+        chosen->refs[at] = order <= 0 ? old.refs[i] : HK_REF_NONE;
+        chosen->labels[at] = order <= 0 ? old.labels[i] : found[k].labels;
+        if (order >= 0) chosen->in_blocks[at] = found[k++];
+        if (order <= 0) i++;
+        if (old.hit_from != NULL) hit_from[at + 1] = old.hit_from[i];
+    }
+    chosen->count = count;
+    chosen->hit_from = hit_from;
+    return HK_OK;
+}
+
+/* Finds where each chosen series lives in the blocks, and adds those that only blocks have. */
 static hk_err find_in_blocks(
     struct hk_store *store, const struct hk_select *request, struct chosen *chosen,
     struct hk_arena *arena) {
@@ -231,39 +302,35 @@ static hk_err find_in_blocks(
     uint32_t found_count = 0;
     hk_err err = hk_blockset_select(
         chosen->snapshot, work, 0, request->matchers, request->matcher_count, request->from_ms,
-        request->to_ms, 0, request->cancel, arena, &found, &found_count);
+        request->to_ms, request->series_max, request->cancel, arena, &found, &found_count);
     give_work(store, work);
     if (err < 0 || found_count == 0) return err;
-    chosen->in_blocks = hk_arena_alloc(arena, chosen->count, sizeof(chosen->in_blocks[0]));
-    if (chosen->in_blocks == NULL) return HK_E_NOMEM;
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < chosen->count && k < found_count; i++) {
-        int order = -1;
-        while (k < found_count && (order = hk_labels_cmp(found[k].labels, chosen->labels[i])) < 0) {
-            k++;
-        }
-        if (k < found_count && order == 0) chosen->in_blocks[i] = found[k++];
-    }
-    return HK_OK;
+    HK_TRY(fill_labels(chosen, arena));
+    return unite(request, chosen, found, found_count, arena);
 }
 
-static hk_err fill_labels(struct hk_store *store, struct chosen *chosen, struct hk_arena *arena) {
-    chosen->labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
-    if (chosen->labels == NULL) return HK_E_NOMEM;
+/* Drops the dead one of two refs with the same labels: it came back while we were looking. */
+static void drop_doubles(const struct hk_store *store, struct chosen *chosen) {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < chosen->count; i++) {
-        uint32_t count = hk_directory_label_count(store->directory, chosen->refs[i]);
-        struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
-        if (items == NULL) return HK_E_NOMEM;
-        chosen->labels[i] = hk_directory_labels(store->directory, chosen->refs[i], items);
+        uint32_t ref = chosen->refs[i];
+        bool again = count > 0 && hk_view_same(chosen->view, chosen->refs[count - 1], ref);
+        if (!again)
+            chosen->refs[count++] = ref;
+        else if (hk_directory_is_dead(store->directory, chosen->refs[count - 1])) {
+            chosen->refs[count - 1] = ref;
+        }
     }
-    return HK_OK;
+    chosen->count = count;
 }
 
 static void release(void *self, struct hk_selection *selection) {
-    (void)self;
+    struct hk_store *store = self;
     struct chosen *chosen = selection->impl;
     if (chosen == NULL) return;
     unpin_slabs(chosen);
+    hk_directory_release(store->directory, chosen->view);
+    chosen->view = NULL;
     hk_blockset_snapshot_unref(chosen->snapshot);
     chosen->snapshot = NULL;
     selection->impl = NULL;
@@ -277,21 +344,24 @@ static hk_err select_series(
     chosen->from_ms = request->from_ms;
     chosen->to_ms = request->to_ms;
     struct hk_selection selection = { .impl = chosen };
+    chosen->view = hk_directory_hold(store->directory);
     /* Slabs first: their samples cannot slip into a tail or block unseen (see above). */
     if (!request->labels_only) pin_slabs(store, chosen);
-    hk_err err = hk_directory_select(
-        store->directory, request->matchers, request->matcher_count, request->series_max,
+    hk_err err = hk_view_select(
+        chosen->view, request->matchers, request->matcher_count, request->series_max,
         request->cancel, arena, &chosen->refs, &chosen->count);
-    if (err >= 0) err = hk_directory_sort(store->directory, chosen->refs, chosen->count);
-    if (err >= 0) err = fill_labels(store, chosen, arena);
+    if (err >= 0) err = hk_view_sort(chosen->view, chosen->refs, chosen->count);
+    if (err >= 0) drop_doubles(store, chosen);
+    if (err >= 0 && !request->labels_later) err = fill_labels(chosen, arena);
     if (err >= 0 && !request->labels_only) err = scan_slabs(store, request, chosen, arena);
     unpin_slabs(chosen);
-    if (err >= 0 && !request->labels_only) err = find_in_blocks(store, request, chosen, arena);
+    if (err >= 0) err = find_in_blocks(store, request, chosen, arena);
     if (err < 0) {
         release(store, &selection);
         return err;
     }
     selection.labels = chosen->labels;
+    selection.refs = chosen->refs;
     selection.count = chosen->count;
     *out = selection;
     return HK_OK;
@@ -372,11 +442,16 @@ static hk_err read_newer_blocks(
     struct hk_block_work *work = NULL;
     if (snapshot == NULL) return HK_E_NOMEM;
     struct hk_blockset_series series = { 0 };
-    hk_err err = take_work(store, &work);
+    struct hk_labels labels = { NULL, 0 };
+    hk_err err = HK_OK;
+    if (chosen->labels != NULL)
+        labels = chosen->labels[index];
+    else
+        err = make_labels(chosen, chosen->refs[index], merged->arena, &labels);
+    if (err >= 0) err = take_work(store, &work);
     if (err >= 0) {
         err = hk_blockset_find(
-            snapshot, work, 0, chosen->labels[index], chosen->from_ms, chosen->to_ms, merged->arena,
-            &series);
+            snapshot, work, 0, labels, chosen->from_ms, chosen->to_ms, merged->arena, &series);
         give_work(store, work);
     }
     if (err >= 0) err = read_blocks(store, snapshot, &series, chosen, merged);
@@ -536,6 +611,85 @@ static hk_err read_series(
     return decode_payloads(&merged, out);
 }
 
+/* The newest sample among those from slabs: of equal stamps the last that came. */
+static bool newest_hit(const struct chosen *chosen, uint32_t index, struct hk_newest *out) {
+    const struct hit *best = NULL;
+    for (uint32_t i = chosen->hit_from[index]; i < chosen->hit_from[index + 1]; i++) {
+        const struct hit *hit = &chosen->hits[i];
+        if (best == NULL || hit->stamp_ms >= best->stamp_ms) best = hit;
+    }
+    if (best == NULL) return false;
+    *out = (struct hk_newest){ best->stamp_ms, best->value, HK_NEWEST_FLOAT };
+    if (best->data != NULL) out->kind = HK_NEWEST_READ;
+    return true;
+}
+
+static bool has_payloads(const struct hk_store *store, uint32_t ref) {
+    if (ref >> HK_GROW_CHUNK_BITS >= HK_GROW_CHUNKS_MAX) return false;
+    if (atomic_load_explicit(
+            &store->side_tails.chunks[ref >> HK_GROW_CHUNK_BITS], memory_order_acquire) == NULL) {
+        return false;
+    }
+    return *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref) != NULL;
+}
+
+/* As read would give it last, if slabs and the end of the tail suffice to tell. Under tails_lock.
+ */
+static struct hk_newest
+newest_of(const struct hk_store *store, const struct chosen *chosen, uint32_t index) {
+    struct hk_newest found = { .kind = HK_NEWEST_NONE };
+    const struct hk_newest ask = { .kind = HK_NEWEST_READ };
+    uint32_t ref = chosen->refs[index];
+    bool flushed = store->flush_epoch != chosen->flush_epoch;
+    if (flushed || has_payloads(store, ref)) return ask;
+    bool hit = newest_hit(chosen, index, &found);
+    if (found.kind == HK_NEWEST_READ) return ask;
+    if (chosen->in_blocks != NULL && chosen->in_blocks[index].place_count > 0) return ask;
+    if (ref >= store->tails_count) return found;
+    const struct hk_tail *tail = hk_grow_at(&store->tails, ref);
+    bool outside =
+        tail->count == 0 || tail->last_ms < chosen->from_ms || tail->first_ms > chosen->to_ms;
+    if (outside) return found;
+    if (tail->last_ms > chosen->to_ms) return ask;
+    if (hit && found.stamp_ms >= tail->last_ms) return found;
+    return (struct hk_newest){ tail->last_ms, tail->last_value, HK_NEWEST_FLOAT };
+}
+
+static void newest_samples(
+    void *self, struct hk_selection *selection, uint32_t first, uint32_t count,
+    struct hk_newest *out) {
+    struct hk_store *store = self;
+    const struct chosen *chosen = selection->impl;
+    hk_assert(first <= chosen->count && count <= chosen->count - first);
+    hk_rwlock_read(&store->tails_lock);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ref = chosen->refs[first + i];
+        if (ref < store->tails_count) __builtin_prefetch(hk_grow_at(&store->tails, ref));
+    }
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = newest_of(store, chosen, first + i);
+    hk_rwlock_unlock(&store->tails_lock);
+}
+
+static hk_err labels_of(
+    void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
+    struct hk_labels *out) {
+    const struct chosen *chosen = selection->impl;
+    (void)self;
+    hk_assert(index < chosen->count);
+    return make_labels(chosen, chosen->refs[index], arena, out);
+}
+
+static hk_err group_series(
+    void *self, struct hk_selection *selection, const struct hk_str *names, uint32_t name_count,
+    bool with, struct hk_arena *arena, uint32_t **out_numbers, uint32_t *out_count) {
+    const struct chosen *chosen = selection->impl;
+    (void)self;
+    return hk_view_group(
+        chosen->view, chosen->refs, chosen->count, names, name_count, with, arena, out_numbers,
+        out_count);
+}
+
 /* ------------------------------------------------------------------ names and values */
 
 struct texts {
@@ -572,7 +726,11 @@ static hk_err finish_texts(
     if (limit > 0 && count > limit) count = limit;
     struct hk_str *items = hk_arena_alloc(arena, count, sizeof(struct hk_str));
     hk_err err = items == NULL ? HK_E_NOMEM : texts->err;
-    if (err >= 0 && count > 0) memcpy(items, texts->items, count * sizeof(items[0]));
+    /* Copies: the view is not held any longer. */
+    for (size_t i = 0; i < count && err >= 0; i++) {
+        items[i] = hk_arena_str(arena, texts->items[i]);
+        if (items[i].ptr == NULL) err = HK_E_NOMEM;
+    }
     hk_mem_free(texts->items);
     if (err < 0) return err;
     *out = items;
@@ -584,48 +742,80 @@ static hk_err finish_texts(
 static hk_err visit_selected(
     struct hk_store *store, const struct hk_select *request, const struct hk_str *name,
     struct hk_arena *arena, struct texts *texts) {
-    uint32_t *refs = NULL;
-    uint32_t count = 0;
-    HK_TRY(hk_directory_select(
-        store->directory, request->matchers, request->matcher_count, request->series_max,
-        request->cancel, arena, &refs, &count));
-    struct hk_label items[HK_LABELS_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        struct hk_labels labels = hk_directory_labels(store->directory, refs[i], items);
+    struct hk_select only = *request;
+    struct hk_selection selection;
+    only.labels_only = true;
+    HK_TRY(select_series(store, &only, arena, &selection));
+    for (uint32_t i = 0; i < selection.count && texts->err >= 0; i++) {
+        struct hk_labels labels = selection.labels[i];
         for (uint32_t k = 0; k < labels.count; k++) {
             if (name == NULL)
                 (void)add_text(texts, labels.items[k].name);
             else if (hk_str_eq(labels.items[k].name, *name)) {
                 (void)add_text(texts, labels.items[k].value);
             }
-            if (texts->err < 0) return texts->err;
         }
     }
-    return HK_OK;
+    release(store, &selection);
+    return texts->err;
+}
+
+/* Adds names (or values of `name`) of all blocks. */
+static hk_err visit_blocks(
+    struct hk_store *store, const struct hk_str *name, struct hk_arena *arena,
+    struct texts *texts) {
+    struct hk_blockset_snapshot *snapshot = hk_blockset_snapshot(store->blocks);
+    struct hk_block_work *work = NULL;
+    if (snapshot == NULL) return HK_E_NOMEM;
+    hk_err err = take_work(store, &work);
+    for (uint32_t i = 0; i < snapshot->count && err >= 0; i++) {
+        struct hk_str *found = NULL;
+        uint32_t count = 0;
+        struct hk_block *block = snapshot->blocks[i];
+        err = name == NULL ? hk_block_label_names(block, work, arena, &found, &count)
+                           : hk_block_label_values(block, work, *name, arena, &found, NULL, &count);
+        for (uint32_t k = 0; k < count && err >= 0; k++) {
+            (void)add_text(texts, found[k]);
+            err = texts->err;
+        }
+    }
+    if (work != NULL) give_work(store, work);
+    hk_blockset_snapshot_unref(snapshot);
+    return err;
+}
+
+/* Names, or values of `name`. The view is held until the texts were copied. */
+static hk_err list_texts(
+    struct hk_store *store, const struct hk_str *name, const struct hk_select *requests,
+    uint32_t request_count, uint32_t limit, struct hk_arena *arena, struct hk_str **out,
+    uint32_t *out_count) {
+    struct texts texts = { 0 };
+    struct hk_directory_view *view = hk_directory_hold(store->directory);
+    if (request_count == 0) {
+        if (name == NULL)
+            hk_view_visit_names(view, add_text, &texts);
+        else
+            hk_view_visit_values(view, *name, add_text, &texts);
+        if (texts.err >= 0) texts.err = visit_blocks(store, name, arena, &texts);
+    }
+    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
+        texts.err = visit_selected(store, &requests[i], name, arena, &texts);
+    }
+    hk_err err = finish_texts(&texts, limit, arena, out, out_count);
+    hk_directory_release(store->directory, view);
+    return err;
 }
 
 static hk_err label_names(
     void *self, const struct hk_select *requests, uint32_t request_count, uint32_t limit,
     struct hk_arena *arena, struct hk_str **out_names, uint32_t *out_count) {
-    struct hk_store *store = self;
-    struct texts texts = { 0 };
-    if (request_count == 0) hk_directory_visit_names(store->directory, add_text, &texts);
-    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
-        texts.err = visit_selected(store, &requests[i], NULL, arena, &texts);
-    }
-    return finish_texts(&texts, limit, arena, out_names, out_count);
+    return list_texts(self, NULL, requests, request_count, limit, arena, out_names, out_count);
 }
 
 static hk_err label_values(
     void *self, struct hk_str name, const struct hk_select *requests, uint32_t request_count,
     uint32_t limit, struct hk_arena *arena, struct hk_str **out_values, uint32_t *out_count) {
-    struct hk_store *store = self;
-    struct texts texts = { 0 };
-    if (request_count == 0) hk_directory_visit_values(store->directory, name, add_text, &texts);
-    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
-        texts.err = visit_selected(store, &requests[i], &name, arena, &texts);
-    }
-    return finish_texts(&texts, limit, arena, out_values, out_count);
+    return list_texts(self, &name, requests, request_count, limit, arena, out_values, out_count);
 }
 
 struct hk_source hk_store_source(struct hk_store *store) {
@@ -634,6 +824,9 @@ struct hk_source hk_store_source(struct hk_store *store) {
         .select = select_series,
         .read = read_series,
         .release = release,
+        .newest = newest_samples,
+        .labels_of = labels_of,
+        .group = group_series,
         .label_names = label_names,
         .label_values = label_values,
     };

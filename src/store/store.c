@@ -15,7 +15,10 @@ enum {
     FLUSH_AGE_MS = 7200000,
     FLUSH_RETRY_MS = 5000,
     MAINTAIN_MS = 10000,
+    LOCK_POLL_NS = 5000000,
     LATE_MAX = 2 << 20,
+    KEEP_BYTES_MIN = 1 << 20,
+    META_BYTES_MAX = 64 << 20,
     COMPACTION_BYTES_MAX = 128 << 20, /* one merge holds up the folding for about a second */
 };
 
@@ -32,7 +35,13 @@ static hk_err lock_dir(struct hk_store *store) {
     int fd = hk_file_open(path, HK_FILE_READ | HK_FILE_WRITE | HK_FILE_CREATE);
     if (fd < 0) return hk_fail(HK_E_IO, "cannot open %s: %s", path, strerror(-fd));
     store->lock_fd = fd;
-    if (hk_file_lock(fd) < 0) {
+    int64_t end_ns = hk_clock_monotonic_ns() + store->options.lock_wait_ms * 1000000;
+    int err = hk_file_lock(fd);
+    while (err == -EWOULDBLOCK && hk_clock_monotonic_ns() < end_ns) {
+        hk_sleep_ns(LOCK_POLL_NS);
+        err = hk_file_lock(fd);
+    }
+    if (err < 0) {
         return hk_fail(
             HK_E_BUSY,
             "data directory %s is in use by another hark; stop it or choose another with --data",
@@ -49,6 +58,37 @@ struct recovery {
     struct hk_store_report *report;
 };
 
+static hk_err replay_side(
+    struct recovery *recovery, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
+    struct hk_str bytes) {
+    struct hk_store *store = recovery->store;
+    bool of_series = kind == HK_SIDE_HISTOGRAM || kind == HK_SIDE_EXEMPLAR;
+    if (of_series && ref >= hk_directory_count(store->directory)) {
+        return hk_fail(HK_E_CORRUPT, "log: side record of unknown series");
+    }
+    if (kind == HK_SIDE_HISTOGRAM) {
+        return hk_fold_side(
+            store, kind, ref, stamp_ms, (const uint8_t *)bytes.ptr, (uint32_t)bytes.len);
+    }
+    if (kind == HK_SIDE_EXEMPLAR) {
+        struct hk_label items[HK_LABELS_MAX];
+        struct hk_labels labels = hk_directory_labels(store->directory, ref, items);
+        hk_err err = hk_exemplars_put(store->exemplars, labels, stamp_ms, bytes);
+        return err == HK_E_NOMEM ? err : HK_OK; /* else it is there already, or does not fit */
+    }
+    if (kind == HK_SIDE_META) {
+        struct hk_metric_meta item;
+        if (hk_meta_decode(bytes, &item) < 0) return HK_OK;
+        hk_err err = hk_meta_put(store->meta, &item);
+        return err == HK_E_NOMEM ? err : HK_OK;
+    }
+    if (store->options.side != NULL) {
+        store->options.side(
+            store->options.self, recovery->shard->index, kind, ref, stamp_ms, bytes);
+    }
+    return HK_OK;
+}
+
 static hk_err replay_group(
     void *self, uint64_t number, const struct hk_wal_span *span, struct hk_str side,
     int64_t commit_ms) {
@@ -59,17 +99,8 @@ static hk_err replay_group(
     uint32_t ref = 0;
     int64_t stamp_ms = 0;
     struct hk_str bytes;
-    uint32_t series = hk_directory_count(store->directory);
-    while (hk_side_next(&side, &kind, &ref, &stamp_ms, &bytes)) {
-        if (kind == HK_SIDE_HISTOGRAM || kind == HK_SIDE_EXEMPLAR) {
-            if (ref >= series) return hk_fail(HK_E_CORRUPT, "log: side record of unknown series");
-            HK_TRY(hk_fold_side(
-                store, kind, ref, stamp_ms, (const uint8_t *)bytes.ptr, (uint32_t)bytes.len));
-        } else if (store->options.side != NULL) {
-            store->options.side(
-                store->options.self, recovery->shard->index, kind, ref, stamp_ms, bytes);
-        }
-    }
+    while (hk_side_next(&side, &kind, &ref, &stamp_ms, &bytes))
+        HK_TRY(replay_side(recovery, kind, ref, stamp_ms, bytes));
     recovery->shard->folded_group = number;
     if (commit_ms > recovery->report->last_commit_ms) recovery->report->last_commit_ms = commit_ms;
     return HK_OK;
@@ -135,7 +166,7 @@ static hk_err write_mark(struct hk_store *store, uint32_t shard, uint64_t group)
     if (err >= 0) err = hk_dir_sync(dir);
     if (err < 0) {
         return hk_fail(
-            err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
+            hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
     }
     return HK_OK;
 }
@@ -169,12 +200,29 @@ static hk_err open_shard(struct hk_store *store, uint32_t index, struct hk_store
     return HK_OK;
 }
 
+static uint64_t budget(const struct hk_store *store, uint64_t part, uint64_t most) {
+    uint64_t bytes = store->options.memory_max / part;
+    if (bytes < KEEP_BYTES_MIN) bytes = KEEP_BYTES_MIN;
+    return bytes > most ? most : bytes;
+}
+
+/* What is kept whole: from its file; the log's groups come on top. */
+static hk_err open_keeps(struct hk_store *store, struct hk_store_report *report) {
+    int64_t most = store->options.exemplars_max;
+    uint64_t count = most == 0 ? HK_EXEMPLARS_DEFAULT : most < 0 ? 0 : (uint64_t)most;
+    HK_TRY(hk_meta_create(budget(store, 64, META_BYTES_MAX), &store->meta));
+    HK_TRY(hk_exemplars_create(count, budget(store, 32, UINT64_MAX), &store->exemplars));
+    HK_TRY(hk_meta_load(store->meta, store->dir, &report->metadata));
+    return hk_exemplars_load(store->exemplars, store->dir, &report->exemplars);
+}
+
 static hk_err open_parts(struct hk_store *store, struct hk_store_report *report) {
     char path[4096];
     HK_TRY(lock_dir(store));
     (void)snprintf(path, sizeof(path), "%s/series.reg", store->dir);
     struct hk_directory_options directory = {
         .path = path,
+        .dead_min = store->options.dead_min,
         .bytes_max = store->options.memory_max,
     };
     HK_TRY(hk_directory_open(&directory, &store->directory, &report->directory));
@@ -186,6 +234,7 @@ static hk_err open_parts(struct hk_store *store, struct hk_store_report *report)
         .output_bytes_max = COMPACTION_BYTES_MAX,
     };
     HK_TRY(hk_blockset_open(&blocks, &store->blocks));
+    HK_TRY(open_keeps(store, report));
     for (uint32_t i = 0; i < store->options.shards; i++)
         HK_TRY(open_shard(store, i, report));
     return HK_OK;
@@ -207,6 +256,9 @@ hk_err hk_store_open(
     hk_rwlock_init(&store->tails_lock);
     hk_grow_init(&store->tails, sizeof(struct hk_tail));
     hk_grow_init(&store->side_tails, sizeof(struct hk_side_tail *));
+    hk_grow_init(&store->retire.seen, sizeof(uint32_t));
+    hk_store_set_idle(store, options->series_idle_ms);
+    store->marks_written = true;
     size_t dir_len = strlen(options->dir);
     hk_err err = dir_len >= sizeof(store->dir) ? hk_fail(HK_E_LIMIT, "path too long") : HK_OK;
     if (err >= 0) memcpy(store->dir, options->dir, dir_len + 1);
@@ -255,8 +307,11 @@ void hk_store_close(struct hk_store *store) {
         store->limbo = next;
     }
     free_tails(store);
+    hk_retire_deinit(store);
     for (uint32_t i = 0; i < store->work_count; i++)
         hk_block_work_destroy(store->works[i]);
+    hk_meta_destroy(store->meta);
+    hk_exemplars_destroy(store->exemplars);
     hk_blockset_close(store->blocks);
     hk_directory_close(store->directory);
     hk_file_close(store->lock_fd);
@@ -272,6 +327,14 @@ struct hk_directory *hk_store_directory(struct hk_store *store) {
 
 struct hk_blockset *hk_store_blocks(struct hk_store *store) {
     return store->blocks;
+}
+
+struct hk_meta *hk_store_meta(struct hk_store *store) {
+    return store->meta;
+}
+
+struct hk_exemplars *hk_store_exemplars(struct hk_store *store) {
+    return store->exemplars;
 }
 
 struct hk_store_shard *hk_store_get_shard(struct hk_store *store, uint32_t index) {
@@ -295,6 +358,30 @@ hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, doubl
     return err;
 }
 
+hk_err hk_store_last_histogram(
+    struct hk_store *store, uint32_t ref, struct hk_arena *arena, int64_t *out_stamp_ms,
+    struct hk_str *out_bytes) {
+    hk_err err = HK_E_NOT_FOUND;
+    hk_rwlock_read(&store->tails_lock);
+    const struct hk_side_tail *side =
+        hk_grow_has(&store->side_tails, ref)
+            ? *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref)
+            : NULL;
+    const struct hk_side_entry *last = NULL;
+    for (uint32_t i = 0; side != NULL && i < side->count; i++) {
+        const struct hk_side_entry *entry = &side->entries[i];
+        if (entry->kind != HK_SIDE_HISTOGRAM) continue;
+        if (last == NULL || entry->stamp_ms >= last->stamp_ms) last = entry;
+    }
+    if (last != NULL) {
+        *out_stamp_ms = last->stamp_ms;
+        *out_bytes = hk_arena_str(arena, (struct hk_str){ (const char *)last->data, last->bytes });
+        err = out_bytes->ptr == NULL ? HK_E_NOMEM : HK_OK;
+    }
+    hk_rwlock_unlock(&store->tails_lock);
+    return err;
+}
+
 /* ------------------------------------------------------------------ the worker */
 
 /* Folds one durable closed slab of a shard. HK_MORE when it did. */
@@ -308,6 +395,7 @@ static hk_err fold_next(struct hk_store *store, struct hk_store_shard *shard, in
     if (shard->closed_first == NULL) shard->closed_last = &shard->closed_first;
     hk_mutex_unlock(&store->slabs_lock);
     shard->folded_group = slab->last_group;
+    shard->folded_serial = slab->serial;
     hk_slab_recycle(store, slab);
     return HK_MORE;
 }
@@ -324,6 +412,10 @@ static bool must_flush(struct hk_store *store, int64_t now_ms) {
 }
 
 static hk_err flush_and_release(struct hk_store *store, int64_t now_ms) {
+    /* First: a new block or mark says that the groups before it are not needed any more. */
+    HK_TRY(hk_meta_save(store->meta, store->dir));
+    HK_TRY(hk_exemplars_save(store->exemplars, store->dir));
+    store->marks_written = false;
     HK_TRY(hk_flush_tails(store, now_ms));
     for (uint32_t i = 0; i < store->options.shards; i++) {
         struct hk_store_shard *shard = &store->shards[i];
@@ -333,6 +425,7 @@ static hk_err flush_and_release(struct hk_store *store, int64_t now_ms) {
         if (state > 0 && state <= group) group = state - 1;
         hk_wal_release(shard->wal, group);
     }
+    store->marks_written = true;
     return HK_OK;
 }
 
@@ -362,7 +455,9 @@ hk_err hk_store_work(struct hk_store *store, int64_t now_ms) {
         }
     }
     if (more) return HK_MORE;
-    return maintain(store, now_ms);
+    hk_err retired = hk_retire_step(store, now_ms);
+    hk_err maintained = maintain(store, now_ms);
+    return retired < 0 ? retired : maintained;
 }
 
 hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) {
@@ -374,12 +469,17 @@ hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) {
         }
     }
     HK_TRY(hk_directory_index(store->directory));
-    return flush_and_release(store, now_ms);
+    HK_TRY(flush_and_release(store, now_ms));
+    return hk_retire_step(store, now_ms);
+}
+
+void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms) {
+    atomic_store_explicit(&store->retire.idle_ms, series_idle_ms, memory_order_relaxed);
 }
 
 void hk_store_get_stats(struct hk_store *store, struct hk_store_stats *out) {
     *out = (struct hk_store_stats){
-        .series = hk_directory_count(store->directory),
+        .series = hk_directory_live(store->directory),
         .head_samples = atomic_load_explicit(&store->tail_samples, memory_order_relaxed),
         .head_bytes = atomic_load_explicit(&store->tail_bytes, memory_order_relaxed),
         .slabs_used = atomic_load_explicit(&store->slabs_used, memory_order_relaxed),
@@ -392,6 +492,9 @@ void hk_store_get_stats(struct hk_store *store, struct hk_store_stats *out) {
         .directory_bytes = hk_directory_bytes(store->directory),
         .memory_max = store->options.memory_max,
     };
+    struct hk_directory_stats directory;
+    hk_directory_get_stats(store->directory, &directory);
+    out->retired = directory.retired;
     for (uint32_t i = 0; i < store->options.shards; i++) {
         out->wal_bytes += hk_wal_bytes(store->shards[i].wal);
         out->wal_syncs += hk_wal_syncs(store->shards[i].wal);

@@ -314,8 +314,13 @@ void hk_rule_plan_make(const struct hk_promql *promql, struct hk_rule_plan *out)
         planner.reason = "an aggregation against plain series";
     }
     for (uint32_t i = 0; i < out->side_count && planner.reason == NULL; i++) {
-        if (!out->sides[i].aggregated && !names_metric(out->sides[i].selector)) {
+        const struct hk_rule_side *side = &out->sides[i];
+        if (!side->aggregated && !names_metric(side->selector)) {
             planner.reason = "plain series without one metric name";
+        } else if (
+            side->range_ms > 0 && hk_rule_function_varies(side->function) &&
+            !hk_rule_slope(&side->program, &out->sides[i].scale)) {
+            planner.reason = "arithmetic over a rate that is no straight line";
         }
     }
     hk_mem_free(planner.values);
@@ -325,7 +330,7 @@ void hk_rule_plan_make(const struct hk_promql *promql, struct hk_rule_plan *out)
 
 /* ------------------------------------------------------------------ running */
 
-static double binary(enum hk_promql_op op, double a, double b) {
+double hk_rule_binary(enum hk_promql_op op, double a, double b) {
     switch (op) {
     case HK_PROMQL_ADD:
         return a + b;
@@ -373,11 +378,69 @@ double hk_rule_run(const struct hk_rule_program *program, const double *inputs) 
         case HK_RULE_BINARY:
         default:
             depth--;
-            stack[depth - 1] = binary(op->op, stack[depth - 1], stack[depth]);
+            stack[depth - 1] = hk_rule_binary(op->op, stack[depth - 1], stack[depth]);
             break;
         }
     }
     return stack[0];
+}
+
+/* A value of the form scale × input + constant; `constant` alone has no input. */
+struct affine {
+    double scale, number;
+};
+
+static bool combine(enum hk_promql_op op, struct affine *a, const struct affine *b) {
+    switch ((int)op) {
+    case HK_PROMQL_ADD:
+        a->scale += b->scale;
+        a->number += b->number;
+        return true;
+    case HK_PROMQL_SUB:
+        a->scale -= b->scale;
+        a->number -= b->number;
+        return true;
+    case HK_PROMQL_MUL:
+        if (a->scale != 0 && b->scale != 0) return false;
+        a->scale = a->scale * b->number + b->scale * a->number;
+        a->number *= b->number;
+        return true;
+    case HK_PROMQL_DIV:
+        if (b->scale != 0) return false;
+        a->scale /= b->number;
+        a->number /= b->number;
+        return true;
+    default:
+        a->number = hk_rule_binary(op, a->number, b->number);
+        return a->scale == 0 && b->scale == 0;
+    }
+}
+
+bool hk_rule_slope(const struct hk_rule_program *program, double *out_scale) {
+    struct affine stack[HK_RULE_PROGRAM_MAX + 1] = { 0 };
+    uint32_t depth = 0;
+    bool straight = true;
+    for (uint32_t i = 0; i < program->count && straight; i++) {
+        const struct hk_rule_op *op = &program->ops[i];
+        switch (op->kind) {
+        case HK_RULE_PUSH_NUMBER:
+            stack[depth++] = (struct affine){ 0, op->number };
+            break;
+        case HK_RULE_PUSH_INPUT:
+            stack[depth++] = (struct affine){ 1, 0 };
+            break;
+        case HK_RULE_NEGATE:
+            stack[depth - 1] = (struct affine){ -stack[depth - 1].scale, -stack[depth - 1].number };
+            break;
+        case HK_RULE_BINARY:
+        default:
+            depth--;
+            straight = combine(op->op, &stack[depth - 1], &stack[depth]);
+            break;
+        }
+    }
+    *out_scale = stack[0].scale;
+    return straight && isfinite(stack[0].scale) && isfinite(stack[0].number);
 }
 
 bool hk_rule_compare(enum hk_promql_op op, double left, double right) {

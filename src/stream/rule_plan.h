@@ -34,6 +34,7 @@ struct hk_rule_side {
     bool aggregated;
     enum hk_promql_aggregation aggregation;
     const struct hk_promql_node *aggregate; /* by / without labels */
+    double scale;                           /* of the program, where the function varies */
 };
 
 struct hk_rule_plan {
@@ -53,19 +54,67 @@ void hk_rule_plan_make(const struct hk_promql *promql, struct hk_rule_plan *out)
 /* Runs a program over its inputs. */
 double hk_rule_run(const struct hk_rule_program *program, const double *inputs);
 
+/* One arithmetic operation as PromQL has it; NaN for other operators. */
+double hk_rule_binary(enum hk_promql_op op, double a, double b);
+
+/*
+ * Is the program a straight line, scale × input + constant? Then `*out_scale` is its slope. Only
+ * such programs may follow a function whose value moves with time.
+ */
+bool hk_rule_slope(const struct hk_rule_program *program, double *out_scale);
+
 /* Truth of a comparison as PromQL has it (NaN: only != is true). */
 bool hk_rule_compare(enum hk_promql_op op, double left, double right);
 
 /* Can the side's function be kept on arrival? */
 bool hk_rule_function_known(enum hk_promql_function_id function);
 
+/* Does its value move with time alone (the extrapolating ones)? */
+bool hk_rule_function_varies(enum hk_promql_function_id function);
+
+/* --- Intervals: verdicts that hold for a while (rule_interval.c) --------------------------------
+ */
+
+/* Closed; `unknown`: anything, NaN too; `nan`: surely NaN. */
+struct hk_rule_interval {
+    double low, high;
+    bool unknown, nan;
+};
+
+enum hk_rule_truth { HK_RULE_FALSE, HK_RULE_TRUE, HK_RULE_UNSURE };
+
+/* The interval that holds the program's value for all inputs of the given intervals. */
+struct hk_rule_interval
+hk_rule_run_interval(const struct hk_rule_program *program, const struct hk_rule_interval *inputs);
+
+/* Is the comparison the same for all values of both intervals? */
+enum hk_rule_truth hk_rule_judge(
+    enum hk_promql_op op, const struct hk_rule_interval *left,
+    const struct hk_rule_interval *right);
+
+/* The rule's verdict over inputs that are all present. */
+enum hk_rule_truth
+hk_rule_plan_judge(const struct hk_rule_plan *plan, const struct hk_rule_interval *inputs);
+
+/* --- Ranges (rule_range.c) ----------------------------------------------------------------------
+ */
+
+struct hk_rule_point {
+    int64_t stamp_ms;
+    double value;
+};
+
 /*
  * Value of a range function at `now_ms` over the samples in (now − range, now], ascending, without
- * stale markers. False: no value. `*out_next_ms`: the earliest later time at which the value may
- * change without a new sample (INT64_MAX = never).
+ * stale markers. False: no value. Until `*out_next_ms` (INT64_MAX = always) and without a new
+ * sample, the value at a time t is value + slope × (t − now), up to rounding.
  */
+struct hk_rule_line {
+    double value, slope; /* slope per ms */
+    int64_t next_ms;
+};
 bool hk_rule_range(
-    const struct hk_rule_side *side, const int64_t *stamps_ms, const double *values, uint32_t count,
-    int64_t now_ms, double *out_value, int64_t *out_next_ms);
+    const struct hk_rule_side *side, const struct hk_rule_point *points, uint32_t count,
+    int64_t now_ms, struct hk_rule_line *out);
 
 #endif

@@ -6,11 +6,8 @@
 
 #include <math.h>
 
-enum { VARYING_MS = 1 };
-
 struct window {
-    const int64_t *stamps_ms;
-    const double *values;
+    const struct hk_rule_point *points;
     uint32_t count;
     int64_t now_ms, range_ms;
 };
@@ -37,18 +34,31 @@ bool hk_rule_function_known(enum hk_promql_function_id function) {
     }
 }
 
+bool hk_rule_function_varies(enum hk_promql_function_id function) {
+    return function == HK_PROMQL_FN_rate || function == HK_PROMQL_FN_increase ||
+           function == HK_PROMQL_FN_delta;
+}
+
+/* The line's next bend is near `at_ms`: look a ms early, as rounding may have moved it. */
+static void bend(const struct window *window, double at_ms, struct hk_rule_line *line) {
+    double early_ms = floor(at_ms) - 1;
+    if (!(early_ms < (double)line->next_ms)) return;
+    bool passed = early_ms <= (double)window->now_ms;
+    line->next_ms = passed ? window->now_ms + 1 : (int64_t)early_ms;
+}
+
 /* Prometheus' extrapolatedRate for floats. */
-static bool extrapolated(
-    const struct window *window, bool counter, bool per_second, double *out_value,
-    int64_t *out_next_ms) {
+static bool
+extrapolated(const struct window *window, bool counter, bool per_second, struct hk_rule_line *out) {
     uint32_t n = window->count;
+    const struct hk_rule_point *points = window->points;
     if (n < 2) return false;
-    double first = window->values[0];
-    int64_t first_ms = window->stamps_ms[0];
-    int64_t last_ms = window->stamps_ms[n - 1];
-    double result = window->values[n - 1] - first;
+    double first = points[0].value;
+    int64_t first_ms = points[0].stamp_ms;
+    int64_t last_ms = points[n - 1].stamp_ms;
+    double result = points[n - 1].value - first;
     for (uint32_t i = 1; counter && i < n; i++) {
-        if (window->values[i] < window->values[i - 1]) result += window->values[i - 1];
+        if (points[i].value < points[i - 1].value) result += points[i - 1].value;
     }
     double to_start = (double)(first_ms - (window->now_ms - window->range_ms)) / 1000;
     double to_end = (double)(window->now_ms - last_ms) / 1000;
@@ -57,32 +67,30 @@ static bool extrapolated(
     double threshold = average * 1.1;
     bool start_cut = to_start >= threshold;
     bool end_cut = to_end >= threshold;
-    if (start_cut) to_start = average / 2;
+    double opens_ms = (double)(first_ms + window->range_ms);
+    if (start_cut) {
+        to_start = average / 2;
+        bend(window, opens_ms - threshold * 1000, out);
+    }
     bool zero_cut = false;
     if (counter && result > 0 && first >= 0) {
         double to_zero = sampled * (first / result);
         zero_cut = to_zero < to_start;
         if (zero_cut) to_start = to_zero;
+        if (zero_cut && !start_cut) bend(window, opens_ms - to_zero * 1000, out);
     }
-    if (end_cut) to_end = average / 2;
+    if (end_cut)
+        to_end = average / 2;
+    else
+        bend(window, (double)last_ms + threshold * 1000, out);
     double factor = (sampled + to_start + to_end) / sampled;
-    if (per_second) factor /= (double)window->range_ms / 1000;
-    *out_value = result * factor;
-    bool start_moves = !start_cut && !zero_cut;
-    if (start_moves != !end_cut) {
-        *out_next_ms = window->now_ms + VARYING_MS;
-        return true;
-    }
-    /* Either both ends move and cancel out, or none does: until a clamp or the window changes. */
-    int64_t step_ms = (int64_t)floor(threshold * 1000);
-    int64_t start_opens_ms = first_ms + window->range_ms - step_ms - 1;
-    /* Rounding may put the opening into the past although it has not come: look again at once. */
-    if (start_cut && start_opens_ms <= window->now_ms) start_opens_ms = window->now_ms + VARYING_MS;
-    if (start_cut && start_opens_ms < *out_next_ms) *out_next_ms = start_opens_ms;
-    if (!end_cut && last_ms + step_ms < *out_next_ms) *out_next_ms = last_ms + step_ms;
-    if (zero_cut && *out_next_ms > window->now_ms + VARYING_MS) {
-        *out_next_ms = window->now_ms + VARYING_MS;
-    }
+    /* The start's part shrinks and the end's grows by one ms each ms, unless cut. */
+    double moves = 0;
+    if (!end_cut) moves += 0.001;
+    if (!start_cut && !zero_cut) moves -= 0.001;
+    double unit = per_second ? (double)window->range_ms / 1000 : 1;
+    out->value = result * (per_second ? factor / unit : factor);
+    out->slope = moves == 0 ? 0 : result / sampled * moves / unit;
     return true;
 }
 
@@ -90,10 +98,10 @@ static bool extrapolated(
 static bool instant(const struct window *window, bool per_second, double *out_value) {
     uint32_t n = window->count;
     if (n < 2) return false;
-    double last = window->values[n - 1];
-    double before = window->values[n - 2];
+    double last = window->points[n - 1].value;
+    double before = window->points[n - 2].value;
     double result = per_second && last < before ? last : last - before;
-    int64_t step_ms = window->stamps_ms[n - 1] - window->stamps_ms[n - 2];
+    int64_t step_ms = window->points[n - 1].stamp_ms - window->points[n - 2].stamp_ms;
     if (step_ms == 0) return false;
     *out_value = per_second ? result / ((double)step_ms / 1000) : result;
     return true;
@@ -102,8 +110,8 @@ static bool instant(const struct window *window, bool per_second, double *out_va
 static double count_changes(const struct window *window, bool resets) {
     double changes = 0;
     for (uint32_t i = 1; i < window->count; i++) {
-        double now = window->values[i];
-        double before = window->values[i - 1];
+        double now = window->points[i].value;
+        double before = window->points[i - 1].value;
         if (resets)
             changes += now < before;
         else
@@ -117,7 +125,7 @@ static double sum(const struct window *window) {
     double total = 0;
     double rest = 0;
     for (uint32_t i = 0; i < window->count; i++) {
-        double value = window->values[i];
+        double value = window->points[i].value;
         double next = total + value;
         if (isinf(next))
             rest = 0;
@@ -131,25 +139,25 @@ static double sum(const struct window *window) {
 }
 
 static double extreme(const struct window *window, bool smallest) {
-    double best = window->values[0];
+    double best = window->points[0].value;
     for (uint32_t i = 1; i < window->count; i++) {
-        double value = window->values[i];
+        double value = window->points[i].value;
         bool better = smallest ? value < best : value > best;
         if (better || isnan(best)) best = value;
     }
     return best;
 }
 
-static bool compute(
-    const struct hk_rule_side *side, const struct window *window, double *out_value,
-    int64_t *out_next_ms) {
+static bool
+compute(const struct hk_rule_side *side, const struct window *window, struct hk_rule_line *out) {
+    double *out_value = &out->value;
     switch ((int)side->function) {
     case HK_PROMQL_FN_rate:
-        return extrapolated(window, true, true, out_value, out_next_ms);
+        return extrapolated(window, true, true, out);
     case HK_PROMQL_FN_increase:
-        return extrapolated(window, true, false, out_value, out_next_ms);
+        return extrapolated(window, true, false, out);
     case HK_PROMQL_FN_delta:
-        return extrapolated(window, false, false, out_value, out_next_ms);
+        return extrapolated(window, false, false, out);
     case HK_PROMQL_FN_irate:
         return instant(window, true, out_value);
     case HK_PROMQL_FN_idelta:
@@ -174,7 +182,7 @@ static bool compute(
         *out_value = window->count;
         return true;
     case HK_PROMQL_FN_last_over_time:
-        *out_value = window->values[window->count - 1];
+        *out_value = window->points[window->count - 1].value;
         return true;
     case HK_PROMQL_FN_present_over_time:
         *out_value = 1;
@@ -185,11 +193,11 @@ static bool compute(
 }
 
 bool hk_rule_range(
-    const struct hk_rule_side *side, const int64_t *stamps_ms, const double *values, uint32_t count,
-    int64_t now_ms, double *out_value, int64_t *out_next_ms) {
-    *out_next_ms = INT64_MAX;
+    const struct hk_rule_side *side, const struct hk_rule_point *points, uint32_t count,
+    int64_t now_ms, struct hk_rule_line *out) {
+    *out = (struct hk_rule_line){ .next_ms = INT64_MAX };
     if (count == 0) return false;
-    struct window window = { stamps_ms, values, count, now_ms, side->range_ms };
-    *out_next_ms = stamps_ms[0] + side->range_ms; /* then the oldest sample leaves */
-    return compute(side, &window, out_value, out_next_ms);
+    struct window window = { points, count, now_ms, side->range_ms };
+    out->next_ms = points[0].stamp_ms + side->range_ms; /* then the oldest sample leaves */
+    return compute(side, &window, out);
 }

@@ -11,11 +11,17 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/clock.h"
+#include "stream/rule_recorded.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { QUERY_ARENA_MAX = 512 << 20, COST_FACTOR = 20, ERROR_WAIT_MS = 1000 };
+enum {
+    QUERY_ARENA_MAX = 512 << 20,
+    COST_FACTOR = 20,
+    ERROR_WAIT_MS = 1000,
+    DEFAULT_INTERVAL_MS = 60000,
+};
 
 /* The result of one evaluation, on its way back. */
 struct outcome {
@@ -32,9 +38,36 @@ struct outcome {
 
 /* ------------------------------------------------------------------ results, on the shard */
 
+struct marker_writer {
+    struct hk_rules *rules;
+    int64_t at_ms;
+};
+
+static void write_marker(void *self, struct hk_labels labels) {
+    const struct marker_writer *writer = self;
+    struct hk_rules *rules = writer->rules;
+    hk_err err = rules->options.put(rules->options.self, labels, writer->at_ms, hk_stale_value());
+    if (err < 0) rules->stats.tick_failures++;
+}
+
+/* Ends the rule's writing of one evaluation: what it no longer wrote becomes stale. */
+static void end_recording(struct hk_rules *rules, struct hk_rule_state *state, int64_t at_ms) {
+    struct marker_writer writer = { rules, at_ms };
+    if (state->recorded != NULL) hk_rule_recorded_end(state->recorded, write_marker, &writer);
+}
+
+static hk_err put_remembered(
+    struct hk_rules *rules, struct hk_rule_state *state, struct hk_labels labels, int64_t at_ms,
+    double value) {
+    if (state->recorded == NULL) state->recorded = hk_rule_recorded_create();
+    if (state->recorded == NULL) return HK_E_NOMEM;
+    HK_TRY(hk_rule_recorded_add(state->recorded, labels));
+    return rules->options.put(rules->options.self, labels, at_ms, value);
+}
+
 /* Labels of a recorded series: the rule's own win, the name is the rule's. */
 static hk_err put_recorded(
-    struct hk_rules *rules, const struct hk_rule_state *state, const struct hk_query_series *row,
+    struct hk_rules *rules, struct hk_rule_state *state, const struct hk_query_series *row,
     int64_t at_ms) {
     struct hk_label_set *set = hk_mem_alloc(1, sizeof(*set));
     if (set == NULL) return HK_E_NOMEM;
@@ -52,7 +85,7 @@ static hk_err put_recorded(
     hk_err err = hk_label_set_finish(set, &labels);
     bool floats = row->histograms == NULL || row->histograms[0] == NULL;
     if (err >= 0 && floats) {
-        err = rules->options.put(rules->options.self, labels, at_ms, row->values[0]);
+        err = put_remembered(rules, state, labels, at_ms, row->values[0]);
     }
     hk_mem_free(set);
     return err;
@@ -81,6 +114,8 @@ static hk_err apply(struct hk_rules *rules, const struct outcome *outcome) {
         hk_alert_sweep(state->alert, outcome->at_ms);
         hk_alert_confirm(state->alert, rules->down_from_ms, outcome->at_ms);
     }
+    if (state->alert == NULL && err >= 0) end_recording(rules, state, outcome->at_ms);
+    if (state->alert != NULL) hk_rules_note_alert(rules, outcome->rule);
     return err;
 }
 
@@ -139,6 +174,11 @@ static void evaluate(struct hk_rules *rules, struct hk_rule_job *job, uint32_t r
 }
 
 static void run_job(struct hk_rules *rules, struct hk_rule_job *job) {
+    if (job->group == HK_NO_INDEX && job->rule == HK_NO_INDEX) {
+        hk_rules_prime_job(rules, job->at_ms);
+        hk_mem_free(job);
+        return;
+    }
     if (job->rule != HK_NO_INDEX) {
         evaluate(rules, job, job->rule, true);
         return;
@@ -170,9 +210,33 @@ static void worker_main(void *arg) {
     }
 }
 
+static hk_err make_schedules(struct hk_rules *rules) {
+    const struct hk_rule_set *set = rules->options.set;
+    rules->schedules = hk_arena_alloc(&rules->arena, set->group_count, sizeof(rules->schedules[0]));
+    if (rules->schedules == NULL) return HK_E_NOMEM;
+    uint32_t rule = 0;
+    for (uint32_t i = 0; i < set->group_count; i++) {
+        struct hk_rule_schedule *schedule = &rules->schedules[i];
+        int64_t interval_ms = set->groups[i].interval_ms;
+        *schedule = (struct hk_rule_schedule){
+            .interval_ms = interval_ms > 0 ? interval_ms : DEFAULT_INTERVAL_MS,
+            .first = rule,
+        };
+        rule += set->groups[i].rules.count;
+        schedule->end = rule;
+        for (uint32_t r = schedule->first; r < rule; r++) {
+            if (rules->states[r].alert != NULL) continue;
+            schedule->records = true;
+            schedule->records_last = r;
+        }
+    }
+    return HK_OK;
+}
+
 hk_err hk_ticks_open(struct hk_rules *rules) {
     hk_mutex_init(&rules->lock);
     hk_event_init(&rules->wake);
+    HK_TRY(make_schedules(rules));
     if (rules->stats.on_tick == 0 && rules->stats.on_arrival == 0) return HK_OK;
     if (hk_thread_start(&rules->worker, "hark-rules", worker_main, rules) < 0) {
         return hk_fail(HK_E_IO, "cannot start the rules' thread");
@@ -196,7 +260,7 @@ void hk_ticks_close(struct hk_rules *rules) {
 
 /* ------------------------------------------------------------------ scheduling, on the shard */
 
-static bool queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, int64_t at_ms) {
+bool hk_rules_queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, int64_t at_ms) {
     struct hk_rule_job *job = hk_mem_alloc(1, sizeof(*job));
     if (job == NULL) return false;
     *job = (struct hk_rule_job){ rules, group, rule, at_ms, NULL };
@@ -218,37 +282,33 @@ static void serve_alert(struct hk_rules *rules, uint32_t index, int64_t now_ms) 
     if (wait_ms < HK_RULE_TICK_MIN_MS) wait_ms = HK_RULE_TICK_MIN_MS;
     if (state->last_error[0] != 0 && wait_ms < ERROR_WAIT_MS) wait_ms = ERROR_WAIT_MS;
     state->next_ms = now_ms + wait_ms;
-    state->running = queue_job(rules, 0, index, now_ms);
+    state->running = hk_rules_queue_job(rules, 0, index, now_ms);
 }
 
-/* First recording rule of its group: the whole group runs at the aligned time. */
-static void serve_group(struct hk_rules *rules, uint32_t index, int64_t now_ms) {
-    struct hk_rule_state *state = &rules->states[index];
-    int64_t interval_ms = state->group->interval_ms > 0 ? state->group->interval_ms : 60000;
-    if (state->next_ms == 0) {
-        uint64_t hash = hk_fnv1a(HK_FNV1A_START, state->group->file.ptr, state->group->file.len);
-        hash = hk_fnv1a(hash, state->group->name.ptr, state->group->name.len);
-        int64_t offset_ms = (int64_t)(hash % (uint64_t)interval_ms);
-        int64_t base_ms = now_ms - (now_ms - offset_ms) % interval_ms;
-        state->next_ms = base_ms > now_ms ? base_ms : base_ms + interval_ms;
-        return;
-    }
-    if (state->running || now_ms < state->next_ms) return;
-    int64_t at_ms = state->next_ms;
-    while (at_ms + interval_ms <= now_ms)
-        at_ms += interval_ms; /* missed ones are left out */
-    state->next_ms = at_ms + interval_ms;
-    uint32_t group = (uint32_t)(state->group - rules->options.set->groups);
-    state->running = queue_job(rules, group, HK_NO_INDEX, at_ms);
+/* ------------------------------------------------------------------ schedules of groups */
+
+/* Prometheus: a group's evaluations are offset by the hash of its file and name. */
+static int64_t
+first_after(const struct hk_conf_rule_group *group, int64_t interval_ms, int64_t now_ms) {
+    uint64_t hash = hk_fnv1a(HK_FNV1A_START, group->file.ptr, group->file.len);
+    hash = hk_fnv1a(hash, group->name.ptr, group->name.len);
+    int64_t offset_ms = (int64_t)(hash % (uint64_t)interval_ms);
+    int64_t base_ms = now_ms - (now_ms - offset_ms) % interval_ms;
+    return base_ms > now_ms ? base_ms : base_ms + interval_ms;
 }
 
 /* ALERTS and ALERTS_FOR_STATE of one alert. */
-static void write_alert(struct hk_rules *rules, const struct hk_alert *alert, int64_t now_ms) {
+static void write_alert(
+    struct hk_rules *rules, struct hk_rule_state *state, const struct hk_alert *alert,
+    int64_t at_ms) {
     struct hk_alert_view view;
     hk_alert_get(alert, &view);
     if (view.state == HK_ALERT_INACTIVE) return;
     struct hk_label_set *set = hk_mem_alloc(1, sizeof(*set));
-    if (set == NULL) return;
+    if (set == NULL) {
+        rules->stats.memory_failures++;
+        return;
+    }
     for (uint32_t i = 0; i < view.labels.count; i++) {
         hk_label_set_put(set, view.labels.items[i].name, view.labels.items[i].value);
     }
@@ -256,43 +316,54 @@ static void write_alert(struct hk_rules *rules, const struct hk_alert *alert, in
     struct hk_labels labels;
     hk_err err = hk_label_set_finish(set, &labels);
     if (err >= 0) {
-        err = rules->options.put(
-            rules->options.self, labels, now_ms, (double)(view.active_ms / 1000));
+        err = put_remembered(rules, state, labels, at_ms, (double)(view.active_ms / 1000));
     }
     hk_label_set_put(set, HK_STR("__name__"), HK_STR("ALERTS"));
     hk_label_set_put(set, HK_STR("alertstate"), hk_str_from(hk_alert_state_text(view.state)));
     if (err >= 0) err = hk_label_set_finish(set, &labels);
-    if (err >= 0) err = rules->options.put(rules->options.self, labels, now_ms, 1);
+    if (err >= 0) err = put_remembered(rules, state, labels, at_ms, 1);
     if (err < 0) rules->stats.tick_failures++;
     hk_mem_free(set);
 }
 
-static void write_alerts(struct hk_rules *rules, int64_t now_ms) {
-    if (now_ms < rules->write_next_ms) return;
-    int64_t interval_ms = rules->count > 0 ? rules->states[0].group->interval_ms : 0;
-    if (interval_ms <= 0) interval_ms = 15000;
-    rules->write_next_ms = now_ms + interval_ms;
-    for (uint32_t i = 0; i < rules->count; i++) {
-        if (rules->states[i].alert == NULL) continue;
-        uint32_t cursor = 0;
-        for (const struct hk_alert *alert = hk_alert_each(rules->states[i].alert, &cursor);
-             alert != NULL; alert = hk_alert_each(rules->states[i].alert, &cursor)) {
-            write_alert(rules, alert, now_ms);
-        }
+static void write_alerts(struct hk_rules *rules, uint32_t index, int64_t at_ms) {
+    struct hk_rule_state *state = &rules->states[index];
+    uint32_t cursor = 0;
+    for (const struct hk_alert *alert = hk_alert_each(state->alert, &cursor); alert != NULL;
+         alert = hk_alert_each(state->alert, &cursor)) {
+        write_alert(rules, state, alert, at_ms);
+    }
+    end_recording(rules, state, at_ms);
+}
+
+static void serve_group(struct hk_rules *rules, uint32_t index, int64_t now_ms) {
+    struct hk_rule_schedule *schedule = &rules->schedules[index];
+    const struct hk_conf_rule_group *group = &rules->options.set->groups[index];
+    int64_t interval_ms = schedule->interval_ms;
+    if (schedule->next_ms == 0) schedule->next_ms = first_after(group, interval_ms, now_ms);
+    if (now_ms < schedule->next_ms) return;
+    /* Evaluations that were missed are left out. */
+    int64_t at_ms = schedule->next_ms + (now_ms - schedule->next_ms) / interval_ms * interval_ms;
+    bool running = schedule->records && rules->states[schedule->records_last].running;
+    schedule->next_ms = at_ms + interval_ms;
+    if (schedule->records && !running) {
+        rules->states[schedule->records_last].running =
+            hk_rules_queue_job(rules, index, HK_NO_INDEX, at_ms);
+    }
+    for (uint32_t i = schedule->first; i < schedule->end; i++) {
+        if (rules->states[i].alert != NULL) write_alerts(rules, i, at_ms);
     }
 }
 
 void hk_ticks_serve(struct hk_rules *rules, int64_t now_ms) {
-    const struct hk_conf_rule_group *seen = NULL;
-    for (uint32_t i = 0; i < rules->count; i++) {
-        struct hk_rule_state *state = &rules->states[i];
-        if (state->alert != NULL) {
-            if (!state->plan.on_arrival) serve_alert(rules, i, now_ms);
-            continue;
-        }
-        if (state->group == seen) continue;
-        seen = state->group;
+    for (uint32_t i = 0; i < rules->tick_count; i++)
+        serve_alert(rules, rules->tick_rules[i], now_ms);
+    if (now_ms < rules->groups_due_ms) return;
+    rules->groups_due_ms = INT64_MAX;
+    for (uint32_t i = 0; i < rules->options.set->group_count; i++) {
         serve_group(rules, i, now_ms);
+        if (rules->schedules[i].next_ms < rules->groups_due_ms) {
+            rules->groups_due_ms = rules->schedules[i].next_ms;
+        }
     }
-    write_alerts(rules, now_ms);
 }

@@ -5,10 +5,21 @@
 #include "base/mem.h"
 #include "os/clock.h"
 #include "query/json.h"
+#include "stream/rule_recorded.h"
 
 #include <stdio.h>
 
-enum { ARENA_MAX = 1 << 30, RECORD_BYTES_MAX = 1 << 20 };
+enum { ARENA_MAX = 1 << 30, RECORD_BYTES_MAX = 1 << 20, BUDGET_MS = 1000 };
+
+enum { FETCH_MEMBERS = 8, FETCH_WINDOWS = 3 }; /* series ahead */
+
+/* Prometheus' extrapolation multiplies an increase by that at most (rule_member.c). */
+#define MOST_EXTRAPOLATION 3.2
+
+/* Members that exact evaluations may visit per second: of one rule (about 5 % of a shard, D9), and
+ * of all together. */
+#define WORK_OF_RULE 5000000U
+#define WORK_OF_ALL  25000000U
 
 /* ------------------------------------------------------------------ creation */
 
@@ -23,10 +34,8 @@ static void alert_changed(void *self, const struct hk_alert *alert, bool gone) {
     if (options->save == NULL) return;
     struct hk_buf record;
     hk_buf_init(&record, RECORD_BYTES_MAX);
-    uint64_t hash = hk_fnv1a(
-        HK_FNV1A_START, saver->rules->states[saver->rule].conf->alert.ptr,
-        saver->rules->states[saver->rule].conf->alert.len);
-    hk_buf_bytes(&record, &hash, sizeof(hash));
+    uint64_t identity = saver->rules->states[saver->rule].identity;
+    hk_buf_bytes(&record, &identity, sizeof(identity));
     hk_alert_encode(alert, gone, &record);
     if (record.err >= 0) options->save(options->self, saver->rule, hk_buf_get(&record));
     hk_buf_deinit(&record);
@@ -92,6 +101,7 @@ static hk_err make_alert(struct hk_rules *rules, uint32_t index) {
 
 static hk_err make_rule(struct hk_rules *rules, uint32_t index) {
     struct hk_rule_state *state = &rules->states[index];
+    state->identity = hk_rule_identity(state);
     hk_err err = hk_promql_parse(state->conf->expr, &rules->arena, &state->promql);
     if (err < 0) {
         return hk_fail_note(err, "%.*s:%u", HK_STR_ARG(state->group->file), state->conf->expr_line);
@@ -110,10 +120,84 @@ static hk_err make_rule(struct hk_rules *rules, uint32_t index) {
     return make_alert(rules, index);
 }
 
+/* Has the program no input? */
+static bool is_number(const struct hk_rule_program *program) {
+    for (uint32_t i = 0; i < program->count; i++) {
+        if (program->ops[i].kind == HK_RULE_PUSH_INPUT) return false;
+    }
+    return true;
+}
+
+static bool is_input(const struct hk_rule_program *program) {
+    return program->count == 1 && program->ops[0].kind == HK_RULE_PUSH_INPUT;
+}
+
+/* The comparison with its sides exchanged. */
+static enum hk_promql_op mirrored(enum hk_promql_op op) {
+    switch ((int)op) {
+    case HK_PROMQL_GT:
+        return HK_PROMQL_LT;
+    case HK_PROMQL_LT:
+        return HK_PROMQL_GT;
+    case HK_PROMQL_GE:
+        return HK_PROMQL_LE;
+    case HK_PROMQL_LE:
+        return HK_PROMQL_GE;
+    default:
+        return op;
+    }
+}
+
+/* A plain value against a number? Then samples are judged without running programs. */
+static void find_threshold(const struct hk_rule_plan *plan, struct hk_rule_hot *hot) {
+    if (!hot->solo || !plan->compares) return;
+    if (is_input(&plan->left) && is_number(&plan->right)) {
+        hot->threshold = hk_rule_run(&plan->right, NULL);
+        hot->op = plan->comparison;
+    } else if (is_input(&plan->right) && is_number(&plan->left)) {
+        hot->threshold = hk_rule_run(&plan->left, NULL);
+        hot->op = mirrored(plan->comparison);
+    } else {
+        return;
+    }
+    hot->simple = true;
+    const struct hk_rule_side *side = &plan->sides[0];
+    bool rises = side->range_ms > 0 &&
+                 (side->function == HK_PROMQL_FN_rate || side->function == HK_PROMQL_FN_increase);
+    bool above = hot->op == HK_PROMQL_GT || hot->op == HK_PROMQL_GE;
+    if (!rises || !above || !(hot->threshold > 0)) return;
+    double increase = hot->threshold;
+    if (side->function == HK_PROMQL_FN_rate) increase *= (double)side->range_ms / 1000;
+    hot->rise_screen = increase / MOST_EXTRAPOLATION * (1 - 1e-6);
+}
+
+static void make_hot(const struct hk_rule_plan *plan, struct hk_rule_hot *hot) {
+    *hot = (struct hk_rule_hot){
+        .on_arrival = plan->on_arrival,
+        .solo = plan->side_count == 1 && !plan->sides[0].aggregated,
+        .settles = plan->side_count > 1,
+        .alert_next_ms = INT64_MAX,
+    };
+    for (uint32_t i = 0; i < plan->side_count; i++) {
+        const struct hk_rule_side *side = &plan->sides[i];
+        hot->range_ms[i] = side->range_ms;
+        if (side->range_ms > 0 && hk_rule_function_varies(side->function)) hot->varies = true;
+    }
+    find_threshold(plan, hot);
+    const struct hk_rule_side *first = &plan->sides[0];
+    bool plain = first->range_ms == 0 || first->function == HK_PROMQL_FN_last_over_time;
+    hot->keeps_name =
+        hot->solo && plain && (is_input(&plan->left) || (plan->compares && is_input(&plan->right)));
+}
+
 static hk_err make_all(struct hk_rules *rules) {
     const struct hk_rule_set *set = rules->options.set;
     rules->states = hk_arena_alloc(&rules->arena, set->rule_count, sizeof(rules->states[0]));
-    if (rules->states == NULL) return HK_E_NOMEM;
+    rules->hot = hk_arena_alloc(&rules->arena, set->rule_count, sizeof(rules->hot[0]));
+    rules->tick_rules = hk_arena_alloc(&rules->arena, set->rule_count, sizeof(uint32_t));
+    if (rules->states == NULL || rules->hot == NULL || rules->tick_rules == NULL) {
+        return HK_E_NOMEM;
+    }
     for (uint32_t g = 0; g < set->group_count; g++) {
         const struct hk_conf_rule_group *group = &set->groups[g];
         for (uint32_t r = 0; r < group->rules.count; r++) {
@@ -121,6 +205,11 @@ static hk_err make_all(struct hk_rules *rules) {
             state->conf = &group->rules.items[r];
             state->group = group;
             HK_TRY(make_rule(rules, rules->count));
+            make_hot(&state->plan, &rules->hot[rules->count]);
+            state->binds = state->plan.on_arrival;
+            if (!state->plan.on_arrival && state->alert != NULL) {
+                rules->tick_rules[rules->tick_count++] = rules->count;
+            }
             rules->count++;
         }
     }
@@ -133,6 +222,7 @@ hk_err hk_rules_create(const struct hk_rules_options *options, struct hk_rules *
     if (rules == NULL) return HK_E_NOMEM;
     rules->options = *options;
     if (rules->options.lookback_ms == 0) rules->options.lookback_ms = HK_RULE_LOOKBACK_MS;
+    rules->alerts_due_ms = INT64_MAX;
     hk_arena_init(&rules->arena, ARENA_MAX);
     hk_err err = make_all(rules);
     if (err >= 0) err = hk_ticks_open(rules);
@@ -150,14 +240,13 @@ void hk_rules_destroy(struct hk_rules *rules) {
     for (uint32_t i = 0; rules->states != NULL && i < rules->options.set->rule_count; i++) {
         hk_alert_rule_destroy(rules->states[i].alert);
         hk_promql_release(rules->states[i].promql);
+        hk_rule_recorded_destroy(rules->states[i].recorded);
     }
-    for (size_t i = 0; i < rules->member_count; i++) {
-        hk_mem_free(rules->members[i].stamps_ms);
-        hk_mem_free(rules->members[i].values);
-    }
+    for (size_t i = 0; i < rules->member_count; i++)
+        hk_mem_free(rules->members[i].window);
     hk_mem_free(rules->members);
-    hk_mem_free(rules->groups);
-    hk_mem_free(rules->group_slots);
+    hk_groups_free(rules);
+    hk_mem_free(rules->dirty_members);
     hk_mem_free(rules->first_member);
     hk_mem_free(rules->bound);
     hk_mem_free(rules->dirty);
@@ -168,87 +257,34 @@ void hk_rules_destroy(struct hk_rules *rules) {
     hk_mem_free(rules);
 }
 
-/* ------------------------------------------------------------------ priming */
+/* ------------------------------------------------------------------ ways */
 
-/* Gives a side the samples that the store has of its window. */
-static hk_err prime_side(
-    struct hk_rules *rules, uint32_t rule, uint8_t side, int64_t now_ms, struct hk_arena *arena) {
-    const struct hk_rule_side *plan = &rules->states[rule].plan.sides[side];
-    int64_t window_ms = plan->range_ms > 0 ? plan->range_ms : rules->options.lookback_ms;
-    struct hk_select request = {
-        .matchers = plan->selector->selector.matchers,
-        .matcher_count = plan->selector->selector.matcher_count,
-        .from_ms = now_ms - window_ms + 1,
-        .to_ms = now_ms,
-    };
-    const struct hk_source *source = &rules->options.source;
-    struct hk_selection selection;
-    HK_TRY(source->select(source->self, &request, arena, &selection));
-    hk_err err = HK_OK;
-    struct hk_arena samples_arena;
-    hk_arena_init(&samples_arena, ARENA_MAX);
-    for (uint32_t i = 0; i < selection.count && err >= 0; i++) {
-        uint32_t ref = hk_directory_find(rules->options.directory, selection.labels[i]);
-        struct hk_samples samples;
-        hk_arena_reset(&samples_arena);
-        err = source->read(source->self, &selection, i, &samples_arena, &samples);
-        if (err < 0 || ref >= rules->ref_capacity) continue;
-        uint32_t member = rules->first_member[ref] - 1;
-        for (; member != HK_NO_INDEX; member = rules->members[member].next_of_ref) {
-            struct hk_rule_member *found = &rules->members[member];
-            if (found->rule == rule && found->side == side) break;
-        }
-        for (uint32_t k = 0; member != HK_NO_INDEX && k < samples.count; k++) {
-            hk_member_sample(rules, member, samples.stamps_ms[k], samples.values[k]);
-        }
-    }
-    hk_arena_deinit(&samples_arena);
-    source->release(source->self, &selection);
-    return err;
+void hk_rules_leave_arrival(struct hk_rules *rules, uint32_t rule, const char *why) {
+    struct hk_rule_state *state = &rules->states[rule];
+    if (!rules->hot[rule].on_arrival) return;
+    rules->hot[rule].on_arrival = false;
+    state->plan.on_arrival = false;
+    state->plan.reason = why;
+    state->next_ms = rules->now_ms;
+    rules->tick_rules[rules->tick_count++] = rule;
+    rules->stats.on_arrival--;
+    rules->stats.on_tick++;
+    hk_log(
+        HK_LOG_WARN, "rules: %.*s is judged by ticks from now on: %s",
+        HK_STR_ARG(state->conf->alert), why);
 }
 
-static hk_err prime(struct hk_rules *rules, int64_t now_ms) {
-    struct hk_arena arena;
-    hk_arena_init(&arena, ARENA_MAX);
-    hk_err err = HK_OK;
-    for (uint32_t rule = 0; rule < rules->count && err >= 0; rule++) {
-        const struct hk_rule_plan *plan = &rules->states[rule].plan;
-        for (uint32_t side = 0; plan->on_arrival && side < plan->side_count && err >= 0; side++) {
-            err = prime_side(rules, rule, (uint8_t)side, now_ms, &arena);
-            hk_arena_reset(&arena);
-        }
-    }
-    hk_arena_deinit(&arena);
-    return err;
-}
-
-hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) {
-    struct hk_label items[HK_LABELS_MAX];
-    uint32_t count = hk_directory_count(rules->options.directory);
-    rules->now_ms = now_ms;
-    rules->down_from_ms = down_from_ms;
-    for (uint32_t ref = 0; rules->selector_count > 0 && ref < count; ref++) {
-        struct hk_labels labels = hk_directory_labels(rules->options.directory, ref, items);
-        HK_TRY(hk_rules_bind(rules, ref, labels, HK_NO_INDEX));
-    }
-    HK_TRY(prime(rules, now_ms));
-    rules->started = true;
-    hk_groups_decide(rules);
+void hk_rules_bind_failed(struct hk_rules *rules) {
+    rules->stats.memory_failures++;
     for (uint32_t i = 0; i < rules->count; i++) {
-        struct hk_rule_state *state = &rules->states[i];
-        if (state->alert != NULL && state->plan.on_arrival) {
-            hk_alert_confirm(state->alert, down_from_ms, now_ms);
-        }
+        hk_rules_leave_arrival(rules, i, "out of memory for its series");
     }
-    return HK_OK;
 }
 
 /* ------------------------------------------------------------------ the stream */
 
 void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labels) {
-    if (hk_rules_bind(rules, ref, labels, HK_NO_INDEX) < 0) {
-        hk_log(HK_LOG_ERROR, "rules: a series could not be bound: out of memory");
-    }
+    if (hk_rules_bind(rules, ref, labels) < 0) hk_rules_bind_failed(rules);
 }
 
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count) {
@@ -258,10 +294,24 @@ const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count)
 
 void hk_rules_begin(struct hk_rules *rules, int64_t now_ms) {
     if (now_ms > rules->now_ms) rules->now_ms = now_ms;
-    if (rules->started) hk_member_timers(rules, rules->now_ms, HK_RULE_BEGIN_TIMERS);
+    if (rules->started) hk_rule_timers_serve(rules, rules->now_ms, HK_RULE_BEGIN_TIMERS);
+}
+
+/* Senders keep the order of series: what the next ones need is fetched while this one is judged. */
+static void prefetch(const struct hk_rules *rules, uint32_t ref) {
+    if (ref + FETCH_MEMBERS >= rules->ref_capacity) return;
+    uint32_t far = rules->first_member[ref + FETCH_MEMBERS];
+    if (far != 0) __builtin_prefetch(&rules->members[far - 1]);
+    uint32_t near = rules->first_member[ref + FETCH_WINDOWS];
+    if (near == 0) return;
+    const struct hk_rule_window *window = rules->members[near - 1].window;
+    if (window == NULL) return;
+    __builtin_prefetch(window);
+    __builtin_prefetch(&window->points[0]);
 }
 
 void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, double value) {
+    prefetch(rules, ref);
     uint32_t member = rules->first_member[ref] - 1;
     for (; member != HK_NO_INDEX; member = rules->members[member].next_of_ref) {
         hk_member_sample(rules, member, stamp_ms, value);
@@ -271,21 +321,69 @@ void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, dou
 void hk_rules_commit(struct hk_rules *rules, int64_t now_ms) {
     if (!rules->started) return;
     if (now_ms > rules->now_ms) rules->now_ms = now_ms;
-    if (rules->dirty_count > 0) hk_groups_decide(rules);
+    if (rules->dirty_count + rules->dirty_member_count > 0) hk_rules_decide(rules);
+}
+
+void hk_rules_note_alert(struct hk_rules *rules, uint32_t rule) {
+    struct hk_rule_hot *hot = &rules->hot[rule];
+    hot->alert_next_ms = hk_alert_next_ms(rules->states[rule].alert);
+    if (hot->alert_next_ms < rules->alerts_due_ms) rules->alerts_due_ms = hot->alert_next_ms;
+}
+
+void hk_rules_verdict(
+    struct hk_rules *rules, uint32_t rule, struct hk_labels labels, double value, bool active) {
+    struct hk_rule_state *state = &rules->states[rule];
+    if (state->alert == NULL) return;
+    hk_err err = hk_alert_update(state->alert, labels, value, active, rules->now_ms);
+    if (err < 0) {
+        (void)snprintf(state->last_error, sizeof(state->last_error), "%s", hk_fail_text());
+    }
+    hk_rules_note_alert(rules, rule);
+}
+
+/* `for` and `keep_firing_for` end. */
+static void serve_alerts(struct hk_rules *rules) {
+    if (rules->now_ms < rules->alerts_due_ms) return;
+    rules->alerts_due_ms = INT64_MAX;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        struct hk_rule_hot *hot = &rules->hot[i];
+        if (hot->alert_next_ms <= rules->now_ms) {
+            hk_alert_tick(rules->states[i].alert, rules->now_ms);
+            hot->alert_next_ms = hk_alert_next_ms(rules->states[i].alert);
+        }
+        if (hot->alert_next_ms < rules->alerts_due_ms) rules->alerts_due_ms = hot->alert_next_ms;
+    }
+}
+
+/* Rules whose exact verdicts cost too much go to the tick. */
+static void keep_budget(struct hk_rules *rules) {
+    int64_t spent_ms = rules->now_ms - rules->budget_ms;
+    if (spent_ms < BUDGET_MS) return;
+    rules->budget_ms = rules->now_ms;
+    uint64_t total = 0;
+    uint32_t dearest = 0;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        total += rules->hot[i].work;
+        if (rules->hot[i].work > rules->hot[dearest].work) dearest = i;
+    }
+    for (uint32_t i = 0; i < rules->count; i++) {
+        uint64_t per_second = rules->hot[i].work * 1000 / (uint64_t)spent_ms;
+        bool worst = i == dearest && total * 1000 / (uint64_t)spent_ms > WORK_OF_ALL;
+        if (per_second > WORK_OF_RULE || worst) {
+            hk_rules_leave_arrival(rules, i, "its exact verdicts would cost too much of a shard");
+        }
+        rules->hot[i].work = 0;
+    }
 }
 
 void hk_rules_tick(struct hk_rules *rules, int64_t now_ms) {
     if (!rules->started) return;
     if (now_ms > rules->now_ms) rules->now_ms = now_ms;
-    hk_member_timers(rules, rules->now_ms, UINT32_MAX);
-    hk_groups_decide(rules);
-    for (uint32_t i = 0; i < rules->count; i++) {
-        struct hk_alert_rule *alert = rules->states[i].alert;
-        if (alert != NULL && hk_alert_next_ms(alert) <= rules->now_ms) {
-            hk_alert_tick(alert, rules->now_ms);
-        }
-    }
+    hk_rule_timers_serve(rules, rules->now_ms, UINT32_MAX);
+    hk_rules_decide(rules);
+    serve_alerts(rules);
     hk_ticks_serve(rules, rules->now_ms);
+    keep_budget(rules);
 }
 
 void hk_rules_recall(struct hk_rules *rules, struct hk_str record) {
@@ -294,9 +392,7 @@ void hk_rules_recall(struct hk_rules *rules, struct hk_str record) {
     memcpy(&hash, record.ptr, sizeof(hash));
     for (uint32_t i = 0; i < rules->count; i++) {
         struct hk_rule_state *state = &rules->states[i];
-        if (state->alert == NULL) continue;
-        uint64_t own = hk_fnv1a(HK_FNV1A_START, state->conf->alert.ptr, state->conf->alert.len);
-        if (own != hash) continue;
+        if (state->alert == NULL || state->identity != hash) continue;
         if (hk_alert_load(state->alert, hk_str_part(record, sizeof(hash), record.len)) < 0) {
             hk_log(HK_LOG_WARN, "rules: a saved alert could not be read");
         }

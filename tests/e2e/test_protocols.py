@@ -116,6 +116,14 @@ def test_pushgateway():
         assert push("PUT", "/metrics/job@base64/L2E/x", "q 1\n")[0] == 400
         assert push("PUT", "/metrics/job@base64/L2E", "encoded 1\n")[0] == 200
         assert hark.value('encoded{job="/a"}') == 1.0
+        # What simple clients send is text; what is something else is refused.
+        for kind, wanted in ((None, 200), ("application/x-www-form-urlencoded", 200),
+                             ("TEXT/PLAIN", 200), ("application/json", 415), ("text/html", 415),
+                             ("application/x-protobuf", 415)):
+            headers = {"Content-Type": kind} if kind else {}
+            status, _, body = hark.request("PUT", path, "size 12\n", headers)
+            assert status == wanted, (kind, status, body)
+            assert wanted == 200 or b"use text/plain" in body, body
         # A bad body changes nothing.
         status, _, body = push("PUT", path, "size 13\nsize{ 14\n")
         assert status == 400 and body, (status, body)
@@ -145,6 +153,7 @@ def test_remote_write_2():
         mixed = snappy(write_2_request(series[:1]) + bad)
         status, headers, text = hark.request("POST", "/api/v1/write", mixed, WRITE_2_HEADERS)
         assert status == 400 and text, (status, text)
+        assert headers["x-prometheus-remote-write-samples-written"] == "2", headers
         assert hark.value("count(second_total)") == 5.0
         hark.check_ledger()
 
