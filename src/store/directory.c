@@ -309,8 +309,10 @@ find_id(const struct hk_directory_view *view, const struct hk_label *label, uint
     uint32_t name = HK_ID_NONE;
     if (like != HK_ID_NONE) {
         const struct hk_pair *pair = hk_grow_at(&view->pairs, like);
-        if (hk_str_eq(*(const struct hk_str *)hk_grow_at(&view->names, pair->name), label->name)) {
-            if (hk_str_eq(pair_value(view, like), label->value)) return like;
+        const struct hk_str *text = hk_grow_at(&view->names, pair->name);
+        if (hk_str_eq(*text, label->name)) {
+            struct hk_str value = { pair->value, pair->value_len };
+            if (hk_str_eq(value, label->value)) return like;
             name = pair->name;
         }
     }
@@ -318,9 +320,11 @@ find_id(const struct hk_directory_view *view, const struct hk_label *label, uint
     return name == HK_ID_NONE ? name : hk_view_find_pair(view, name, label->value);
 }
 
-/* Pair ids of the labels, HK_ID_NONE for those unknown. True: all are known. */
-static bool
+/* Pair ids of the labels, HK_ID_NONE for those unknown. Returns the set's ref, HK_ID_NONE for a new
+ * one. */
+static uint32_t
 find_ids(const struct hk_directory_view *view, struct hk_labels labels, uint32_t *out_ids) {
+    /* Pairs with the release in create(). */
     uint32_t newest = atomic_load_explicit(&view->newest, memory_order_acquire);
     const uint32_t *set = newest == 0 ? NULL : hk_view_set(view, newest - 1);
     bool all = true;
@@ -329,24 +333,21 @@ find_ids(const struct hk_directory_view *view, struct hk_labels labels, uint32_t
         out_ids[i] = find_id(view, &labels.items[i], like);
         all = all && out_ids[i] != HK_ID_NONE;
     }
-    return all;
-}
-
-static uint32_t find(const struct hk_directory_view *view, struct hk_labels labels) {
-    uint32_t ids[HK_LABELS_MAX];
-    if (labels.count > HK_LABELS_MAX || !find_ids(view, labels, ids)) return HK_ID_NONE;
-    return hk_view_find_set(view, ids, labels.count);
+    return all ? hk_view_find_set(view, out_ids, labels.count) : HK_ID_NONE;
 }
 
 uint32_t hk_directory_find(struct hk_directory *directory, struct hk_labels labels) {
+    uint32_t ids[HK_LABELS_MAX];
+    if (labels.count > HK_LABELS_MAX) return HK_ID_NONE;
     struct hk_directory_view *view = hk_directory_hold(directory);
-    uint32_t ref = find(view, labels);
+    uint32_t ref = find_ids(view, labels, ids);
     hk_directory_release(directory, view);
     return ref;
 }
 
+/* A pair that does not exist yet, with its name if need be. */
 static hk_err
-intern_pair(struct hk_directory *directory, const struct hk_label *label, uint32_t *out) {
+add_pair(struct hk_directory *directory, const struct hk_label *label, uint32_t *out) {
     struct hk_directory_view *view = hk_view_now(directory);
     uint32_t name = hk_view_find_name(view, label->name);
     if (name == HK_ID_NONE) {
@@ -358,7 +359,7 @@ intern_pair(struct hk_directory *directory, const struct hk_label *label, uint32
     return HK_OK;
 }
 
-/* Under the lock. `ids` has HK_ID_NONE for pairs that do not exist yet. */
+/* `ids` has HK_ID_NONE for pairs that do not exist yet. */
 static hk_err
 create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, uint32_t *out_ref) {
     if (atomic_load_explicit(&directory->bytes, memory_order_relaxed) >= directory->bytes_max) {
@@ -368,13 +369,14 @@ create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, u
         return hk_fail(HK_E_LIMIT, "memory limit (--memory): no new series");
     }
     for (uint32_t i = 0; i < labels.count; i++) {
-        if (ids[i] == HK_ID_NONE) HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
+        if (ids[i] == HK_ID_NONE) HK_TRY(add_pair(directory, &labels.items[i], &ids[i]));
     }
     bool again = directory->free_count > 0;
     uint32_t ref = again ? directory->free_refs[directory->free_count - 1]
                          : atomic_load_explicit(&directory->ref_end, memory_order_relaxed);
+    struct hk_directory_view *view = hk_view_now(directory);
     HK_TRY(hk_directory_reserve(directory, ref));
-    HK_TRY(hk_view_add_set(hk_view_now(directory), ref, ids, labels.count));
+    HK_TRY(hk_view_add_set(view, ref, ids, labels.count));
     if (again) directory->free_count--;
     atomic_store_explicit(hk_directory_state(directory, ref), HK_SERIES_LIVE, memory_order_release);
     atomic_fetch_add_explicit(&directory->live_count, 1, memory_order_relaxed);
@@ -382,7 +384,7 @@ create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, u
         &directory->pending, &directory->file_ref_end, ref, ids, labels.count); /* (3) */
     hk_directory_count_bytes(directory);
     atomic_store_explicit(&directory->dirty, true, memory_order_release);
-    atomic_store_explicit(&hk_view_now(directory)->newest, ref + 1, memory_order_release);
+    atomic_store_explicit(&view->newest, ref + 1, memory_order_release);
     *out_ref = ref;
     return directory->pending.err;
 }
@@ -392,11 +394,9 @@ hk_err hk_directory_intern(
     *out_created = false;
     if (labels.count > HK_LABELS_MAX) return hk_fail(HK_E_LIMIT, "too many labels");
     uint32_t ids[HK_LABELS_MAX];
-    hk_err err = HK_OK;
     hk_mutex_lock(&directory->lock);
-    struct hk_directory_view *view = hk_view_now(directory);
-    bool known = find_ids(view, labels, ids);
-    uint32_t ref = known ? hk_view_find_set(view, ids, labels.count) : HK_ID_NONE;
+    uint32_t ref = find_ids(hk_view_now(directory), labels, ids);
+    hk_err err = HK_OK;
     /* It may die between the two looks: then it is a new series. */
     if (ref == HK_ID_NONE || !hk_directory_touch(directory, ref)) {
         err = create(directory, labels, ids, &ref);
