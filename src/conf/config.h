@@ -358,6 +358,14 @@ struct hk_conf_pushgateway {
     int64_t ttl_ms; /* 0 = groups live until deleted */
 };
 
+struct hk_conf_exemplars {
+    int64_t max; /* 0 or less = none */
+};
+
+struct hk_conf_storage {
+    struct hk_conf_exemplars exemplars;
+};
+
 struct hk_conf_remote_write_receiver {
     bool enabled;
 };
@@ -385,6 +393,7 @@ struct hk_config {
     struct hk_conf_alerting alerting;
     HK_CONF_LIST(struct hk_conf_remote_write) remote_write;
     struct hk_conf_otlp otlp;
+    struct hk_conf_storage storage;
 
     struct hk_conf_alertmanager *alertmanager; /* NULL when neither key is given */
     struct hk_str alertmanager_file;

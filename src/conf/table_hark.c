@@ -200,27 +200,32 @@ static const struct hk_option_table tsdb_table = {
     .summary = "Settings of Prometheus' storage.",
     ROWS(tsdb_options),
 };
+#define T struct hk_conf_exemplars
 static const struct hk_option exemplars_options[] = {
-    UNSTORED(INT, "max_exemplars", .help = "Most exemplars in memory"),
+    INT("max_exemplars", max, .fallback = "100000", RANGE(INT32_MIN, 1 << 24), .unit = "exemplars",
+        .help = "Most exemplars that are kept, the newest ones; 0 or less = none"),
 };
 static const struct hk_option_table exemplars_table = {
     .name = "exemplars",
-    .summary = "Settings of Prometheus' exemplars.",
+    .summary = "How exemplars are kept.",
     ROWS(exemplars_options),
+    .bytes = sizeof(T),
 };
+#undef T
+#define T struct hk_conf_storage
 static const struct hk_option storage_options[] = {
     UNSTORED(
         OPTIONAL, "tsdb", .table = &tsdb_table, .help = "Series",
         LATER("hark takes samples of any age; see retention and retention_size")),
-    UNSTORED(
-        OPTIONAL, "exemplars", .table = &exemplars_table, .help = "Exemplars",
-        LATER("hark keeps as many exemplars as memory allows")),
+    STRUCT("exemplars", exemplars, exemplars_table, .help = "Exemplars"),
 };
 static const struct hk_option_table storage_table = {
     .name = "storage",
     .summary = "Settings of Prometheus' storage.",
     ROWS(storage_options),
+    .bytes = sizeof(T),
 };
+#undef T
 static const struct hk_option tracing_options[] = {
     UNSTORED(STRING, "client_type", .help = "grpc or http"),
     UNSTORED(STRING, "endpoint", .help = "Where to send"),
@@ -256,7 +261,7 @@ static const struct hk_option config_options[] = {
         STRUCTS, "remote_read", .table = &hk_table_remote_read, .help = "Servers to read from",
         LATER("queries read hark's own data only")),
     STRUCT("otlp", otlp, hk_table_otlp, .help = "How OTLP metrics become series"),
-    UNSTORED(OPTIONAL, "storage", .table = &storage_table, .help = "Prometheus' storage"),
+    STRUCT("storage", storage, storage_table, .help = "Prometheus' storage"),
     UNSTORED(
         OPTIONAL, "tracing", .table = &tracing_table, .help = "Traces of the server itself",
         LATER("hark sends no traces of itself")),

@@ -124,6 +124,7 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .series_idle_ms = config->series_idle_ms,
         .sweep = hk_retiring_sweep,
         .forget = hk_retiring_forget,
+        .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
         .durable = hk_shard_durable,
         .side = restore_side,
         .breathe = breathe,
@@ -273,6 +274,7 @@ static void block_signals(void) {
     (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is answered like a full disk */
 }
 
 /* ------------------------------------------------------------------ life */

@@ -159,6 +159,9 @@ uint64_t hk_reload_ask(struct hk_engine *engine);
 /* On the shard: asks, and answers the exchange when it is done. `self` is the engine. */
 void hk_reload_handle(void *self, struct hk_http_exchange *exchange);
 
+/* A status for hk_receive_refuse: the disk is full. 503 over HTTP, RESOURCE_EXHAUSTED over gRPC. */
+enum { HK_STATUS_DISK_FULL = 507 };
+
 /* Refuses in the protocol's own form; `retry_s` 0 = no Retry-After. Ends the exchange. */
 void hk_receive_refuse(
     struct hk_http_exchange *exchange, enum hk_answer answer, int status, struct hk_str text,

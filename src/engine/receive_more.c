@@ -143,6 +143,7 @@ static hk_err fill_group(
         batch->arena = &shard->arena;
         err = parser->parse(state, batch);
         if (err >= 0 && hk_push_add(shard->push, parser, state, batch) < 0) err = HK_E_MALFORMED;
+        if (err >= 0) hk_store_take_metas(shard->pass.shard, batch->metas, batch->meta_count);
     }
     if (err < 0) {
         hk_push_abort(shard->push);

@@ -4,6 +4,7 @@
 #include "store/exemplars_internal.h"
 #include "store/store_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { STEP_BACK_TURNS = 1000 };
@@ -18,8 +19,8 @@ hk_err hk_exemplars_create(uint64_t count_max, uint64_t bytes_max, struct hk_exe
     exemplars->head = 1;
     exemplars->tail = 1;
     exemplars->saved = 1;
-    exemplars->chunks =
-        hk_mem_alloc((size_t)count_max / HK_EXEMPLARS_CHUNK + 1, sizeof(exemplars->chunks[0]));
+    exemplars->chunks = hk_mem_alloc(
+        (size_t)count_max / HK_EXEMPLARS_CHUNK + 1, sizeof(struct hk_exemplars_item *));
     if (exemplars->chunks == NULL) {
         hk_exemplars_destroy(exemplars);
         return HK_E_NOMEM;
@@ -95,7 +96,7 @@ static hk_err take_slot(struct hk_exemplars *exemplars, uint32_t *out) {
     }
     size_t count = exemplars->slot_count + 1;
     HK_TRY(hk_mem_grow(
-        &exemplars->slots, &exemplars->slot_capacity, count, sizeof(exemplars->slots[0])));
+        &exemplars->slots, &exemplars->slot_capacity, count, sizeof(struct hk_exemplars_series *)));
     HK_TRY(hk_mem_grow(
         &exemplars->free_slots, &exemplars->free_capacity, count,
         sizeof(exemplars->free_slots[0])));
@@ -195,8 +196,8 @@ static hk_err judge(const struct hk_exemplars *exemplars, const struct candidate
         compare_labels(candidate->payload, (struct hk_str){ newest->payload, newest->bytes });
     bool timeless = !candidate->stamped && !newest->stamped;
     bool same_time = timeless || candidate->stamp_ms == newest->stamp_ms;
-    bool same_value = candidate->value == newest->value ||
-                      memcmp(&candidate->value, &newest->value, sizeof(newest->value)) == 0;
+    bool same_value =
+        candidate->value == newest->value || (isnan(candidate->value) && isnan(newest->value));
     if (order == 0 && same_value && same_time) return HK_END;
     if (candidate->stamp_ms != newest->stamp_ms) {
         return candidate->stamp_ms < newest->stamp_ms ? HK_E_EXISTS : HK_OK;

@@ -205,7 +205,7 @@ static hk_err insert(struct hk_meta *meta, const struct hk_metric_meta *item, ui
         meta->bytes -= description_bytes(name->items[0]);
         hk_mem_free(name->items[0]);
         name->count--;
-        memmove(name->items, name->items + 1, name->count * sizeof(name->items[0]));
+        memmove(name->items, name->items + 1, name->count * sizeof(struct description *));
         meta->replaced++;
     }
     name->items[name->count++] = text;

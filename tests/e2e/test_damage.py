@@ -1,7 +1,8 @@
 """One flipped bit in each kind of file: found at the start, named, and the rest still serves."""
 import random
+import struct
 
-from harness import (Hark, WRITE_HEADERS, field, now_ms, remote_write, sample, snappy,
+from harness import (Hark, WRITE_HEADERS, field, now_ms, remote_write, sample, snappy, varint,
                      wait_for)
 
 GROUP = b"HGRP"  # how a group of the log begins
@@ -105,18 +106,59 @@ def label(name, value):
     return field(1, field(1, name.encode()) + field(2, value.encode()))
 
 
+def fill_block(hark):
+    """Writes until there is a block: a slab of values that do not compress is a quarter of 8 MB."""
+    source = random.Random(1)
+    start = now_ms() - 600000
+    for part in range(6):
+        samples = b"".join(sample(source.random(), start + part * 1000 + i) for i in range(1000))
+        body = b"".join(field(1, label("__name__", "kept") + label("n", str(n)) + samples)
+                        for n in range(50))
+        assert hark.request("POST", "/api/v1/write", snappy(body), WRITE_HEADERS)[0] == 204
+    wait_for(lambda: list(hark.data.rglob("*.block")), "a block")
+    hark.stop()
+
+
+def test_damaged_keeps():
+    """The files of metadata and exemplars, which hold what the log held before."""
+    with Hark(flags=["--memory", "8MB"]) as hark:
+        stamp = now_ms()
+        body = b""
+        for n in range(20):
+            other = field(3, label("trace_id", f"t{n}") + b"\x11" + struct.pack("<d", n)
+                          + b"\x18" + varint(stamp))
+            body += field(1, label("__name__", "m") + label("n", str(n)) + sample(1.0, stamp) + other)
+            body += field(3, b"\x08\x02" + field(2, f"m{n}".encode()) + field(4, b"help " * 5))
+        assert hark.request("POST", "/api/v1/write", snappy(body), WRITE_HEADERS)[0] == 204
+        fill_block(hark)
+        files = {name: hark.data / name for name in ("metadata", "exemplars")}
+        whole = {name: path.read_bytes() for name, path in files.items()}
+
+        def counts():
+            found = hark.get("/api/v1/query_exemplars?query=m")["data"]
+            return len(hark.get("/api/v1/metadata")["data"]), len(found)
+
+        hark.start()
+        assert counts() == (20, 20), counts()
+        hark.stop()
+        for name, path in files.items():
+            for at in (16, len(whole[name]) // 2, len(whole[name]) - 1):
+                flip(path, at)
+                before = len(hark.output())
+                hark.start()
+                output = hark.output()[before:]
+                assert f"/{name}: damaged at byte" in output, output
+                lost = [20 - count for count in counts()]
+                own = lost[0] if name == "metadata" else lost[1]
+                assert own <= 1 and sum(lost) == own, (name, at, lost)
+                assert remote_write(hark, [({"__name__": "new"}, [(1.0, now_ms())])]) == 204
+                hark.stop()
+                path.write_bytes(whole[name])
+
+
 def test_damaged_block():
     with Hark(flags=["--memory", "8MB"]) as hark:
-        source = random.Random(1)
-        start = now_ms() - 600000
-        # A slab of values that do not compress is a quarter of the memory: a block is written.
-        for part in range(6):
-            samples = b"".join(sample(source.random(), start + part * 1000 + i) for i in range(1000))
-            body = b"".join(field(1, label("__name__", "kept") + label("n", str(n)) + samples)
-                            for n in range(50))
-            assert hark.request("POST", "/api/v1/write", snappy(body), WRITE_HEADERS)[0] == 204
-        wait_for(lambda: list(hark.data.rglob("*.block")), "a block")
-        hark.stop()
+        fill_block(hark)
         block, = hark.data.rglob("*.block")
         data = block.read_bytes()
 

@@ -316,3 +316,27 @@ scrape_configs:
             quantile = next(iter(ask(
                 'histogram_quantile(0.99, hark_hop_seconds{hop="durable"})').values()))
             assert 0 < quantile < 60, quantile
+
+
+def test_bounds_and_pushes():
+    stamp = now_ms()
+    config = "host_metrics: {enabled: false}\nstorage: {exemplars: {max_exemplars: 2}}\n"
+    with Hark(config) as hark:
+        for i in range(4):
+            labels = {"__name__": "m_total", "n": str(i)}
+            one = [({"trace_id": f"t{i}"}, 1.0, stamp + i)]
+            body = write_2([(labels, [(1.0, stamp)], one, (1, "", ""))])
+            status, headers, _ = hark.request("POST", "/api/v1/write", snappy(body), WRITE_2_HEADERS)
+            assert status == 204 and headers["x-prometheus-remote-write-exemplars-written"] == "1"
+        assert [found["seriesLabels"]["n"] for found in exemplars(hark, "m_total")] == ["2", "3"]
+        assert "\nhark_exemplars_displaced_total 2\n" in hark.request("GET", "/metrics")[2].decode()
+        text = "# HELP size Size of it.\n# TYPE size gauge\nsize 10\n"
+        assert hark.request("PUT", "/metrics/job/backup", text,
+                            {"Content-Type": "text/plain; version=0.0.4"})[0] == 200
+        assert metadata(hark, metric="size") == {
+            "size": [{"type": "gauge", "help": "Size of it.", "unit": ""}]}
+    with Hark(config.replace("2", "0")) as hark:
+        body = write_2([({"__name__": "m"}, [(1.0, stamp)], [({"a": "b"}, 1.0, stamp)], (2, "", ""))])
+        status, headers, _ = hark.request("POST", "/api/v1/write", snappy(body), WRITE_2_HEADERS)
+        assert status == 204 and headers["x-prometheus-remote-write-exemplars-written"] == "0"
+        assert exemplars(hark, "m") == [] and hark.value("m") == 1.0

@@ -153,6 +153,7 @@ def test_remote_write_2():
         mixed = snappy(write_2_request(series[:1]) + bad)
         status, headers, text = hark.request("POST", "/api/v1/write", mixed, WRITE_2_HEADERS)
         assert status == 400 and text, (status, text)
+        assert headers["x-prometheus-remote-write-samples-written"] == "2", headers
         assert hark.value("count(second_total)") == 5.0
         hark.check_ledger()
 
