@@ -65,7 +65,7 @@ static inline hk_err mem_select(
     for (uint32_t i = 0; i < count; i++)
         labels[i] = source->series[indexes[i]].labels;
     *selection = (struct mem_selection){ indexes, request->from_ms, request->to_ms };
-    *out = (struct hk_selection){ labels, count, selection };
+    *out = (struct hk_selection){ .labels = labels, .count = count, .impl = selection };
     source->open++;
     return HK_OK;
 }

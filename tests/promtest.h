@@ -234,7 +234,7 @@ static inline void promtest_run_eval(
     uint32_t count) {
     struct hk_arena arena;
     struct hk_promql *promql = NULL;
-    struct hk_query_result result;
+    struct hk_query_result result = { 0 };
     const struct hk_query_options options = { .subquery_step_ms = 60000 };
     hk_arena_init(&arena, (size_t)256 << 20);
     test->evals++;

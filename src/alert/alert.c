@@ -401,11 +401,13 @@ void hk_alert_confirm(struct hk_alert_rule *rule, int64_t down_from_ms, int64_t 
 }
 
 void hk_alert_move(struct hk_alert_rule *rule, struct hk_alert_rule *old) {
+    rule->waiting = true;
     for (uint32_t i = 0; i < old->slot_count; i++) {
         struct hk_alert *alert = old->slots[i];
         if (alert == NULL) continue;
         hk_alert_unlink(alert);
         alert->fires_ms += rule->options.for_ms - old->options.for_ms;
+        alert->restored = alert->state != HK_ALERT_INACTIVE;
         if (hk_alert_find(rule, alert->series, alert->series_hash) != NULL ||
             hk_alert_link(rule, alert) < 0) {
             rule->counts.refused_other++;
@@ -414,7 +416,6 @@ void hk_alert_move(struct hk_alert_rule *rule, struct hk_alert_rule *old) {
         }
         hk_alert_schedule(alert);
     }
-    rule->waiting = rule->waiting || old->waiting;
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */

@@ -97,7 +97,8 @@ hk_err hk_alert_load(struct hk_alert_rule *rule, struct hk_str records) HK_MUST_
 
 /*
  * Takes over the alerts of `old` (the same rule before a reload); `old` is empty afterwards. Labels
- * and annotations stay as they were expanded; new `for` times apply to pending alerts.
+ * and annotations stay as they were expanded; new `for` times apply to pending alerts. As after a
+ * restart, nothing becomes firing or resolved until hk_alert_confirm().
  */
 void hk_alert_move(struct hk_alert_rule *rule, struct hk_alert_rule *old);
 

@@ -218,10 +218,20 @@ TEST(reload) {
     CHECK_INT(hk_alert_update(old, label_a, 1, true, 100), HK_OK);
     hk_alert_move(rule, old);
     hk_alert_rule_destroy(old);
+    CHECK_INT(hk_alert_next_ms(rule), INT64_MAX);
+    CHECK_INT(hk_alert_update(rule, label_a, 1, true, 200), HK_OK);
+    hk_alert_confirm(rule, 200, 200);
     CHECK_INT(hk_alert_next_ms(rule), 3100);
     hk_alert_tick(rule, 3100);
     check_events("F a at=3100 starts=3100 ends=0 episode=100\n");
+    /* The new rule does not find it any more. */
+    struct hk_alert_rule *third = make_rule(3000, 0, 0);
+    hk_alert_move(third, rule);
     hk_alert_rule_destroy(rule);
+    hk_buf_clear(&events);
+    hk_alert_confirm(third, 4000, 4000);
+    check_events("R a at=4000 starts=3100 ends=4000 episode=100\n");
+    hk_alert_rule_destroy(third);
     hk_buf_deinit(&events);
 }
 

@@ -130,6 +130,33 @@ TEST(crc32c) {
     CHECK_INT(hk_crc32c(hk_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 }
 
+static bool same_hash(struct hk_hash128 a, struct hk_hash128 b) {
+    return a.low == b.low || a.high == b.high;
+}
+
+/* Goal: a hash depends on every byte and on the length, not on the place in memory. */
+TEST(hash_bytes) {
+    static unsigned char bytes[1100], moved[1101];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (unsigned char)(i * 7 >> 3);
+    for (size_t len = 0; len <= sizeof(bytes); len += len < 100 || len > 1000 ? 1 : 37) {
+        const struct hk_hash128 whole = hk_hash128(bytes, len);
+        memcpy(moved + 1, bytes, len);
+        const struct hk_hash128 again = hk_hash128(moved + 1, len);
+        CHECK(whole.low == again.low && whole.high == again.high);
+        if (len > 0) CHECK(!same_hash(whole, hk_hash128(bytes, len - 1)));
+        for (size_t i = 0; i < len; i++) {
+            bytes[i] ^= 0x10;
+            CHECK(!same_hash(whole, hk_hash128(bytes, len)));
+            bytes[i] ^= 0x10;
+        }
+    }
+    /* Zeros at the end count. */
+    memset(bytes, 0, sizeof(bytes));
+    for (size_t len = 1; len < sizeof(bytes); len++)
+        CHECK(!same_hash(hk_hash128(bytes, len), hk_hash128(bytes, len - 1)));
+}
+
 TEST(regex) {
     struct hk_regex *regex = NULL;
     CHECK_INT(hk_regex_create(HK_STR("a(b+)"), &regex), HK_OK);

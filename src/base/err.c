@@ -10,17 +10,17 @@ enum { TEXT_BYTES_MAX = 1024 };
 
 static _Thread_local char fail_text[TEXT_BYTES_MAX];
 
-hk_err hk_fail(hk_err code, const char *format, ...) {
+int hk_fail_store(const char *format, ...) {
     char text[TEXT_BYTES_MAX];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     memcpy(fail_text, text, sizeof(text));
-    return code;
+    return 0;
 }
 
-hk_err hk_fail_note(hk_err code, const char *format, ...) {
+int hk_fail_store_note(const char *format, ...) {
     char old[TEXT_BYTES_MAX];
     memcpy(old, fail_text, sizeof(old));
     va_list args;
@@ -33,7 +33,7 @@ hk_err hk_fail_note(hk_err code, const char *format, ...) {
             fail_text + used, sizeof(fail_text) - (size_t)used, "%s%s", old[0] != 0 ? ": " : "",
             old);
     }
-    return code;
+    return 0;
 }
 
 const char *hk_fail_text(void) {

@@ -46,11 +46,22 @@ typedef int hk_err;
 /* True if `x`, which cannot be reached by any input; marks defence in depth. */
 #define HK_NEVER(x) HK_UNLIKELY(x)
 
-/* Stores the formatted text as this thread's error (replacing the former) and returns `code`. */
-hk_err hk_fail(hk_err code, const char *format, ...) HK_PRINTF(2, 3);
+/* hk_fail(code, format, ...): stores the formatted text as this thread's error (replacing the
+ * former) and returns `code`. A macro, so that compilers and analyzers see the code that returns.
+ */
+#define hk_fail(code, ...) hk_err_after(code, hk_fail_store(__VA_ARGS__))
 
-/* Puts "<text>: " in front of this thread's error text and returns `code`. */
-hk_err hk_fail_note(hk_err code, const char *format, ...) HK_PRINTF(2, 3);
+/* hk_fail_note(code, format, ...): puts "<text>: " in front of this thread's error text and returns
+ * `code`. */
+#define hk_fail_note(code, ...) hk_err_after(code, hk_fail_store_note(__VA_ARGS__))
+
+/* The halves of the two macros above; the stores return 0. */
+int hk_fail_store(const char *format, ...) HK_PRINTF(1, 2);
+int hk_fail_store_note(const char *format, ...) HK_PRINTF(1, 2);
+static inline hk_err hk_err_after(hk_err code, int stored) {
+    (void)stored;
+    return code;
+}
 
 /* This thread's last error text, "" if none. Valid until the next hk_fail on this thread. */
 const char *hk_fail_text(void);

@@ -56,7 +56,7 @@ size_t hk_format_double(double value, char *out) {
     if (value < 9007199254740992.0 && floor(value) == value) {
         return len + (size_t)snprintf(out + len, HK_DOUBLE_BYTES_MAX - len, "%.0f", value);
     }
-    char digits[32];
+    char digits[32] = { 0 };
     int exponent = 0;
     size_t count = shortest_digits(value, digits, &exponent);
     if (value >= 1e-6 && value < 1e21) {

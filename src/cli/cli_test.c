@@ -9,7 +9,7 @@
 /* Runs a command line as main would; gives the exit code and what was printed. */
 static int run(const char *line, struct hk_buf *out, struct hk_buf *error) {
     static char words[512];
-    const char *argv[32];
+    const char *argv[32] = { NULL };
     int argc = 0;
     (void)snprintf(words, sizeof(words), "%s", line);
     for (char *at = words; *at != 0 && argc < 32;) {
@@ -25,7 +25,7 @@ static int run(const char *line, struct hk_buf *out, struct hk_buf *error) {
     struct hk_str near = { 0 };
     const struct hk_command *command =
         hk_command_find(hk_commands, hk_command_count, argv[0], &near);
-    if (command == NULL) return -1;
+    if (command == NULL || argc == 0) return -1;
     hk_err err = hk_flags_parse(command, argc - 1, argv + 1, &call);
     if (err == HK_END) {
         hk_flags_help(command, out);
@@ -160,7 +160,7 @@ TEST(serve_options) {
     static const char *const argv[] = {
         "--config", "a.yml",    "--data=d", "--http",      "0.0.0.0:0", "--otlp-grpc",
         "off",      "--spin",   "always",   "--shards",    "4",         "--retention",
-        "0",        "--memory", "64MiB",    "--port-file", "p.json",
+        "0",        "--memory", "64MiB",    "--port-file", "p.json",    "--otlp-legacy=127.0.0.1:0",
     };
     struct hk_call call = { 0 };
     struct hk_serve_options options;
@@ -171,6 +171,7 @@ TEST(serve_options) {
     CHECK_TEXT(options.http, "0.0.0.0:0");
     CHECK_TEXT(options.otlp_grpc, "");
     CHECK(options.otlp_http == NULL);
+    CHECK_TEXT(options.otlp_legacy, "127.0.0.1:0");
     CHECK_TEXT(options.port_file, "p.json");
     CHECK(options.spin_given && options.spin == HK_SPIN_ALWAYS);
     CHECK(options.shards_given && options.shards == 4);

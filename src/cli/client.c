@@ -136,7 +136,8 @@ static hk_err explain(const struct hk_client *client, CURLcode code, const struc
         client->server, curl_easy_strerror(code));
 }
 
-static hk_err perform(struct hk_client *client, const char *url, struct hk_buf *body, long *out) {
+static hk_err
+perform(struct hk_client *client, const char *url, bool post, struct hk_buf *body, long *out) {
     CURL *curl = client->curl;
     struct curl_slist *headers = NULL;
     struct hk_buf line;
@@ -162,6 +163,7 @@ static hk_err perform(struct hk_client *client, const char *url, struct hk_buf *
     (void)curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "");
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "hark/" HK_VERSION);
     if (client->ca != NULL) (void)curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca);
+    if (post) (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
     CURLcode code = curl_easy_perform(curl);
     curl_slist_free_all(headers);
     hk_buf_deinit(&line);
@@ -170,16 +172,16 @@ static hk_err perform(struct hk_client *client, const char *url, struct hk_buf *
     return HK_OK;
 }
 
-hk_err hk_client_get(
-    struct hk_client *client, const char *path, const struct hk_param *params, size_t count,
-    struct hk_answer *out) {
+static hk_err
+ask(struct hk_client *client, const char *path, const struct hk_param *params, size_t count,
+    bool post, struct hk_answer *out) {
     struct hk_buf url;
     struct hk_buf body;
     hk_buf_init(&url, 4 << 20);
     hk_buf_init(&body, HK_ANSWER_BYTES_MAX);
     long status = 0;
     hk_err err = put_url(client, path, params, count, &url);
-    if (err == HK_OK) err = perform(client, url.ptr, &body, &status);
+    if (err == HK_OK) err = perform(client, url.ptr, post, &body, &status);
     struct hk_str copy = { "", 0 };
     if (err == HK_OK) {
         copy = hk_arena_str(&client->arena, hk_buf_get(&body));
@@ -189,6 +191,16 @@ hk_err hk_client_get(
     hk_buf_deinit(&url);
     hk_buf_deinit(&body);
     return err;
+}
+
+hk_err hk_client_get(
+    struct hk_client *client, const char *path, const struct hk_param *params, size_t count,
+    struct hk_answer *out) {
+    return ask(client, path, params, count, false, out);
+}
+
+hk_err hk_client_tell(struct hk_client *client, const char *path, struct hk_answer *out) {
+    return ask(client, path, NULL, 0, true, out);
 }
 
 /* The server's own words: `error` of the JSON envelope, else the first line of the body. */

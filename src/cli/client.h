@@ -59,6 +59,10 @@ hk_err hk_client_get(
     struct hk_client *client, const char *path, const struct hk_param *params, size_t count,
     struct hk_answer *out) HK_MUST_CHECK;
 
+/* POSTs an empty body to `path`; otherwise as hk_client_get. */
+hk_err
+hk_client_tell(struct hk_client *client, const char *path, struct hk_answer *out) HK_MUST_CHECK;
+
 /*
  * As hk_client_get, and parses the JSON of a 2xx answer. Another status is HK_E_EXECUTION with the
  * server's own text; an answer that is not JSON is HK_E_MALFORMED.

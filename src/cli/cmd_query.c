@@ -150,3 +150,35 @@ int hk_cmd_ready(struct hk_call *call) {
     hk_client_deinit(&client);
     return code;
 }
+
+/* The server's lines without control characters. */
+static void put_lines(struct hk_str text, struct hk_buf *out) {
+    for (size_t at = 0; at < text.len;) {
+        size_t end = hk_str_find(text, '\n', at);
+        hk_text_clean(hk_str_part(text, at, end), out);
+        hk_buf_char(out, '\n');
+        at = end + 1;
+    }
+}
+
+static int tell_reload(struct hk_call *call, const struct hk_answer *answer) {
+    if (answer->status == 200) {
+        put_lines(answer->body, call->out);
+        return HK_EXIT_FINE;
+    }
+    put_lines(answer->body, call->error);
+    if (answer->status != 500) {
+        hk_buf_printf(call->error, "hark: the server refused (status %ld)\n", answer->status);
+    }
+    return HK_EXIT_FAILED;
+}
+
+int hk_cmd_reload(struct hk_call *call) {
+    struct hk_client client;
+    struct hk_answer answer = { 0 };
+    hk_err err = hk_client_init(&client, call);
+    if (err >= 0) err = hk_client_tell(&client, "/-/reload", &answer);
+    int code = err < 0 ? hk_client_fail(call, err) : tell_reload(call, &answer);
+    hk_client_deinit(&client);
+    return code;
+}

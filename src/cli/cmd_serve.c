@@ -49,6 +49,7 @@ hk_err hk_serve_read(const struct hk_call *call, struct hk_serve_options *out) {
     HK_TRY(read_address(call, SERVE_HTTP, &options.http));
     HK_TRY(read_address(call, SERVE_OTLP_GRPC, &options.otlp_grpc));
     HK_TRY(read_address(call, SERVE_OTLP_HTTP, &options.otlp_http));
+    HK_TRY(read_address(call, SERVE_OTLP_LEGACY, &options.otlp_legacy));
     if (call->values[SERVE_RETENTION] != NULL) {
         HK_TRY(hk_flag_duration_ms(call, SERVE_RETENTION, &options.retention_ms));
         options.retention_given = true;

@@ -31,6 +31,7 @@ int hk_cmd_alerts(struct hk_call *call);
 int hk_cmd_ledger(struct hk_call *call);
 int hk_cmd_lag(struct hk_call *call);
 int hk_cmd_ready(struct hk_call *call);
+int hk_cmd_reload(struct hk_call *call);
 int hk_cmd_version(struct hk_call *call);
 
 /* Flags of serve, by index in its table. */
@@ -40,6 +41,7 @@ enum {
     SERVE_HTTP,
     SERVE_OTLP_GRPC,
     SERVE_OTLP_HTTP,
+    SERVE_OTLP_LEGACY,
     SERVE_PORT_FILE,
     SERVE_RETENTION,
     SERVE_MEMORY,

@@ -23,6 +23,7 @@ hk_err hk_value_parse(struct hk_str text, struct hk_arena *arena, const struct h
         if (err < 0) return err;
         if (err == HK_END) break;
         if (json.type == HK_JSON_OBJECT_END || json.type == HK_JSON_ARRAY_END) {
+            if (HK_NEVER(depth == 0)) return HK_E_MALFORMED;
             depth--;
             continue;
         }

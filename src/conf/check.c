@@ -421,6 +421,7 @@ void hk_check_server(struct hk_conf_reader *reader, const struct hk_conf_node *n
     check_listener(reader, node, "http", &server->http, server);
     check_listener(reader, node, "otlp_grpc", &server->otlp_grpc, server);
     check_listener(reader, node, "otlp_http", &server->otlp_http, server);
+    check_listener(reader, node, "otlp_legacy", &server->otlp_legacy, server);
     for (uint32_t i = 0; i < server->allowed_origins.count && node != NULL; i++) {
         struct hk_str origin = server->allowed_origins.items[i];
         bool fine = hk_str_starts(origin, HK_STR("http://")) ||

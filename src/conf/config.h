@@ -274,8 +274,7 @@ enum hk_conf_translation {
 struct hk_conf_otlp {
     struct hk_conf_strings promote, ignore; /* resource attributes */
     bool promote_all, keep_identifying, convert_histograms_to_nhcb, promote_scope_metadata;
-    int translation;  /* enum hk_conf_translation */
-    bool legacy_port; /* also listen for OTLP/HTTP on port 55681 */
+    int translation; /* enum hk_conf_translation */
 };
 
 /* --- alerts inside hark: an Alertmanager's configuration -------------------------------------- */
@@ -336,8 +335,8 @@ struct hk_conf_server_tls {
 };
 
 struct hk_conf_server {
-    struct hk_str http, otlp_grpc, otlp_http; /* addresses; "" = not listening */
-    struct hk_conf_server_tls *tls;           /* NULL = plain text */
+    struct hk_str http, otlp_grpc, otlp_http, otlp_legacy; /* addresses; "" = not listening */
+    struct hk_conf_server_tls *tls;                        /* NULL = plain text */
     struct hk_secret token;
     struct hk_str token_file;
     struct hk_conf_strings allowed_hosts, allowed_origins;
@@ -403,6 +402,7 @@ struct hk_config {
     struct hk_str data_dir;
     int64_t retention_ms;     /* 0 = no age limit */
     uint64_t retention_bytes; /* 0 = half of the free disk, at most 50 GiB */
+    int64_t series_idle_ms;   /* 0 = series are never retired */
     uint64_t memory_bytes;    /* 0 = no cap */
     int64_t shards;           /* 0 = half of the processors */
     int spin;                 /* enum hk_conf_spin */

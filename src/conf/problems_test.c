@@ -274,6 +274,9 @@ static const struct {
       "host:port, as 127.0.0.1:9090 or [::1]:9090\n"
       "f.yml:4:14: error: \"a b:1\" is not an address to listen on; mend: write host:port, "
       "as 127.0.0.1:9090 or [::1]:9090\n" },
+    { "server: {otlp_legacy: '55681'}\n",
+      "f.yml:1:23: error: \"55681\" is not an address to listen on; mend: write host:port, "
+      "as 127.0.0.1:9090 or [::1]:9090\n" },
     { "statsd: {}\n", "f.yml:1:9: error: statsd has neither listen nor socket; mend: add listen: "
                       "127.0.0.1:8125 or socket: /path\n" },
     { "statsd: {listen: '0.0.0.0:8125'}\n",

@@ -52,6 +52,10 @@ static const struct hk_option server_options[] = {
     STRING(
         "otlp_http", otlp_http, .fallback = "127.0.0.1:4318",
         .help = "Address of OTLP over HTTP; \"off\" = none"),
+    STRING(
+        "otlp_legacy", otlp_legacy, .fallback = "off",
+        .help = "Another address of OTLP over HTTP, for senders that still use the old port: "
+                "127.0.0.1:55681"),
     OPTIONAL("tls", tls, server_tls_table, .help = "TLS on every listener"),
     SECRET("token", token, .help = "Every request must carry it: Authorization: Bearer …"),
     FILENAME("token_file", token_file, .help = "File with the token"),
@@ -281,6 +285,9 @@ static const struct hk_option config_options[] = {
     SIZE(
         "retention_size", retention_bytes, .fallback = "0",
         .fallback_text = "half of the free disk, at most 50GiB", .help = "Most bytes on disk"),
+    DURATION(
+        "series_idle", series_idle_ms, .fallback = "2h", RANGE(0, INT64_MAX),
+        .help = "Series without samples for so long leave memory, their data stays; 0 = never"),
     SIZE(
         "memory", memory_bytes, .fallback = "0",
         .help = "Hard cap on memory; new series are refused beyond it; 0 = none"),

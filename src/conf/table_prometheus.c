@@ -432,9 +432,6 @@ static const struct hk_option otlp_options[] = {
         BOOL, "label_name_preserve_multiple_underscores",
         .help = "Keep several underscores in a row",
         LATER("names of labels are translated as Prometheus 3.5 does")),
-    BOOL(
-        "legacy_port", legacy_port, .fallback = "false",
-        .help = "hark's own: also take OTLP/HTTP on port 55681, the old default"),
 };
 const struct hk_option_table hk_table_otlp = {
     .name = "otlp",

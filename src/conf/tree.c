@@ -369,10 +369,11 @@ static hk_err close_mapping(
 }
 
 static hk_err on_close(struct builder *builder) {
+    if (HK_NEVER(builder->frame_count == 0)) return HK_E_MALFORMED;
     struct frame frame = builder->frames[builder->frame_count - 1];
     struct hk_conf_node *node = frame.node;
-    size_t count = builder->value_count - frame.first;
-    struct hk_conf_node **children = count == 0 ? NULL : builder->values + frame.first;
+    struct hk_conf_node **children = builder->values == NULL ? NULL : builder->values + frame.first;
+    size_t count = children == NULL ? 0 : builder->value_count - frame.first;
     for (size_t i = 0; i < count; i++) {
         node->weight += children[i]->weight;
         if (children[i]->depth + 1 > node->depth) node->depth = children[i]->depth + 1;

@@ -75,6 +75,7 @@ static void on_readable(struct hk_io *io, unsigned events) {
     if (got <= 0) return;
     int64_t now_ms = hk_clock_realtime_ms();
     shard->readable_ns = hk_clock_monotonic_ns();
+    hk_shard_turn(shard, HK_TURN_DATAGRAM);
     hk_alerts_begin(shard, now_ms);
     for (int i = 0; i < got; i++)
         take_buffer(shard, &received[i], now_ms);

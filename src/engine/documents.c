@@ -125,6 +125,7 @@ static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     struct hk_store_stats stats;
     hk_store_get_stats(engine->store, &stats);
     gauge(out, "hark_series", "gauge", (double)stats.series);
+    gauge(out, "hark_series_retired_total", "counter", (double)stats.retired);
     gauge(out, "hark_head_samples", "gauge", (double)stats.head_samples);
     gauge(out, "hark_head_bytes", "gauge", (double)stats.head_bytes);
     gauge(out, "hark_slabs_used", "gauge", (double)stats.slabs_used);
@@ -145,6 +146,32 @@ static void store_text(const struct hk_engine *engine, struct hk_buf *out) {
     gauge(out, "hark_compactions_total", "counter", (double)blocks.compactions);
 }
 
+static void reload_text(const struct hk_engine *engine, struct hk_buf *out) {
+    const struct hk_reload *reload = &engine->reload;
+    gauge(
+        out, "hark_config_last_reload_successful", "gauge",
+        atomic_load_explicit(&reload->successful, memory_order_relaxed));
+    gauge(
+        out, "hark_config_last_reload_success_timestamp_seconds", "gauge",
+        (double)atomic_load_explicit(&reload->success_ms, memory_order_relaxed) / 1e3);
+    gauge(
+        out, "hark_config_reload_failures_total", "counter",
+        (double)atomic_load_explicit(&reload->failures, memory_order_relaxed));
+    gauge(
+        out, "hark_tls_reload_failures_total", "counter",
+        (double)atomic_load_explicit(&reload->tls_failures, memory_order_relaxed));
+}
+
+static void respond_text(const struct hk_engine *engine, struct hk_buf *out) {
+    struct hk_respond_stats stats;
+    const struct hk_alerts *alerts = &engine->shards[0].alerts;
+    hk_respond_get_stats(alerts->respond, &stats);
+    gauge(out, "hark_rules_failed", "gauge", alerts->rules_failed);
+    gauge(out, "hark_commands_running", "gauge", stats.exec_running);
+    gauge(out, "hark_commands_waiting", "gauge", stats.exec_waiting);
+    gauge(out, "hark_commands_crowded_total", "counter", (double)stats.exec_crowded);
+}
+
 static void metrics(void *self, struct hk_http_exchange *exchange) {
     const struct hk_engine *engine = self;
     const struct hk_ledger *ledgers[HK_STORE_SHARDS_MAX];
@@ -158,6 +185,8 @@ static void metrics(void *self, struct hk_http_exchange *exchange) {
     gauge(&body, "hark_identity_looked_up_total", "counter", (double)ident->looked_up);
     gauge(&body, "process_start_time_seconds", "gauge", (double)engine->start_ms / 1e3);
     gauge(&body, "process_cpu_seconds_total", "counter", (double)hk_clock_process_cpu_ns() / 1e9);
+    reload_text(engine, &body);
+    respond_text(engine, &body);
     const struct hk_http_request *request = hk_http_get_request(exchange);
     if (hk_self_wants_proto(hk_http_header_get(request, HK_STR("accept")))) {
         struct hk_buf messages;
@@ -187,9 +216,15 @@ void hk_engine_documents(struct hk_engine *engine) {
         { "/api/v1/rules", rules },
         { "/api/v1/alerts", alerts },
         { "/api/v1/targets", targets },
+        { "/api/v1/status/config", hk_status_config },
+        { "/api/v1/status/flags", hk_status_flags },
+        { "/api/v1/status/runtimeinfo", hk_status_runtime },
         { "/metrics", metrics },
     };
     for (size_t i = 0; i < HK_COUNT(documents); i++) {
         hk_api_route(engine->api, "GET", documents[i].path, false, documents[i].handle, engine);
     }
+    static const char *const changing[] = { "POST", "PUT" };
+    for (size_t i = 0; i < HK_COUNT(changing); i++)
+        hk_api_route(engine->api, changing[i], "/-/reload", false, hk_reload_handle, engine);
 }

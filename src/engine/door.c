@@ -5,7 +5,11 @@
  */
 #include "engine/engine_internal.h"
 
+#include "base/mem.h"
+#include "os/file.h"
+
 #include <openssl/crypto.h>
+#include <stdio.h>
 
 static struct hk_str without_port(struct hk_str authority) {
     if (authority.len > 0 && authority.ptr[0] == '[') {
@@ -57,7 +61,7 @@ static bool changes(struct hk_str method) {
 }
 
 static bool token_is_right(const struct hk_engine *engine, const struct hk_http_request *request) {
-    struct hk_str wanted = engine->token;
+    struct hk_str wanted = engine->door.token;
     if (wanted.len == 0) return true;
     struct hk_str given = hk_http_header_get(request, HK_STR("authorization"));
     struct hk_str bearer = HK_STR("Bearer ");
@@ -86,4 +90,50 @@ int hk_shard_admit(void *self, const struct hk_http_request *request, const char
         return 401;
     }
     return 0;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static bool is_loopback(struct hk_str address) {
+    return hk_str_starts(address, HK_STR("127.")) || hk_str_starts(address, HK_STR("localhost:")) ||
+           hk_str_starts(address, HK_STR("[::1]:")) || hk_str_starts(address, HK_STR("unix:"));
+}
+
+hk_err
+hk_door_check(const struct hk_config *config, const struct hk_door *door, struct hk_str address) {
+    const struct hk_conf_server *server = &config->server;
+    if (is_loopback(address) || server->insecure) return HK_OK;
+    if (server->tls != NULL && door->token.len > 0) return HK_OK;
+    return hk_fail(
+        HK_E_INVALID,
+        "%.*s is reachable from other hosts but has no TLS and token; set server.tls and "
+        "server.token, or server.insecure: true if the network is trusted",
+        HK_STR_ARG(address));
+}
+
+hk_err hk_door_load(const struct hk_config *config, struct hk_door *out) {
+    const struct hk_conf_server *server = &config->server;
+    char text[4096] = { 0 };
+    struct hk_str token = server->token.value;
+    *out = (struct hk_door){ .token = { "", 0 } };
+    if (server->token_file.len > 0) {
+        char path[4096];
+        (void)snprintf(path, sizeof(path), "%.*s", HK_STR_ARG(server->token_file));
+        int fd = hk_file_open(path, HK_FILE_READ);
+        int64_t got = fd < 0 ? fd : hk_file_read(fd, text, sizeof(text) - 1, 0);
+        hk_file_close(fd);
+        if (got < 0) return hk_fail(HK_E_IO, "server.token_file %s: %s", path, strerror((int)-got));
+        token = hk_str_trim((struct hk_str){ text, (size_t)got });
+        if (token.len == 0) return hk_fail(HK_E_INVALID, "server.token_file %s is empty", path);
+    }
+    if (token.len == 0) return HK_OK;
+    out->memory = hk_mem_copy(token.ptr, token.len);
+    if (out->memory == NULL) return HK_E_NOMEM;
+    out->token = (struct hk_str){ out->memory, token.len };
+    return HK_OK;
+}
+
+void hk_door_deinit(struct hk_door *door) {
+    hk_mem_free(door->memory);
+    *door = (struct hk_door){ .token = { "", 0 } };
 }

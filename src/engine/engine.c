@@ -14,6 +14,9 @@
 
 enum {
     WORK_IDLE_NS = 50000000,
+    BREATH_WORK_NS = 40000,
+    BREATH_REST_NS = 100000,
+    LOCK_WAIT_MS = 2000, /* a killed server may still be on its way out */
     RECALLED_BYTES_MAX = 1 << 30,
 };
 
@@ -21,19 +24,26 @@ static const uint64_t memory_default = 4ULL << 30;
 
 /* ------------------------------------------------------------------ configuration */
 
-static hk_err load_config(struct hk_engine *engine, const struct hk_serve_options *options) {
+hk_err hk_engine_load_config(
+    const struct hk_serve_options *options, struct hk_buf *said, struct hk_config **out) {
     struct hk_conf_report report;
-    hk_conf_report_init(&report);
     struct hk_conf_source source = { 0 };
+    hk_conf_report_init(&report);
     hk_err err = options->config_path != NULL
-                     ? hk_config_load(options->config_path, &source, &report, &engine->config)
-                     : hk_config_parse(HK_STR(""), HK_STR(""), &source, &report, &engine->config);
-    struct hk_buf text;
-    hk_buf_init(&text, 1 << 20);
-    hk_conf_report_print(&report, &text);
-    if (text.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&text)));
-    hk_buf_deinit(&text);
+                     ? hk_config_load(options->config_path, &source, &report, out)
+                     : hk_config_parse(HK_STR(""), HK_STR(""), &source, &report, out);
+    hk_conf_report_print(&report, said);
     hk_conf_report_deinit(&report);
+    return err;
+}
+
+static hk_err load_config(struct hk_engine *engine) {
+    struct hk_buf said;
+    hk_buf_init(&said, 1 << 20);
+    hk_err err = hk_engine_load_config(&engine->options, &said, &engine->config);
+    if (said.len > 0) (void)fprintf(stderr, "%.*s", HK_STR_ARG(hk_buf_get(&said)));
+    hk_buf_deinit(&said);
+    engine->boot = engine->config;
     return err;
 }
 
@@ -66,6 +76,26 @@ static void restore_side(
     }
 }
 
+/*
+ * The worker, between parts of its work. Where it shares a processor with a shard that spins, the
+ * kernel would give it slices of milliseconds; so it rests by itself, unless sealing gets behind
+ * (decision D15).
+ */
+static void breathe(void *self) {
+    struct hk_engine *engine = self;
+    if (!engine->shares_cpu || engine->spin == HK_SPIN_OFF) return;
+    if (!atomic_load_explicit(&engine->ready, memory_order_acquire)) return;
+    int64_t now_ns = hk_clock_monotonic_ns();
+    if (now_ns - engine->breathed_ns < BREATH_WORK_NS) return;
+    struct hk_store_stats stats;
+    hk_store_get_stats(engine->store, &stats);
+    bool behind = stats.slabs_used * 4 > stats.slabs_max;
+    if (!behind && !atomic_load_explicit(&engine->stop, memory_order_acquire)) {
+        hk_sleep_ns(BREATH_REST_NS);
+    }
+    engine->breathed_ns = hk_clock_monotonic_ns();
+}
+
 /* Blocks that were found damaged since the last call. */
 static void log_problems(struct hk_engine *engine) {
     struct hk_blockset *blocks = hk_store_blocks(engine->store);
@@ -86,13 +116,18 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
     if (engine->memory_max == 0) engine->memory_max = memory_default;
     struct hk_store_options store = {
         .dir = dir,
+        .lock_wait_ms = LOCK_WAIT_MS,
         .shards = engine->shard_count,
         .memory_max = engine->memory_max,
         .retention_ms = options->retention_given ? options->retention_ms : config->retention_ms,
         .retention_bytes = config->retention_bytes,
         .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
+        .series_idle_ms = config->series_idle_ms,
+        .sweep = hk_retiring_sweep,
+        .forget = hk_retiring_forget,
         .durable = hk_shard_durable,
         .side = restore_side,
+        .breathe = breathe,
         .self = engine,
     };
     if (store.retention_bytes == 0) store.retention_bytes = default_quota(dir);
@@ -113,15 +148,18 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
 
 /* ------------------------------------------------------------------ listeners */
 
-static struct hk_str address_of(
-    const struct hk_engine *engine, const struct hk_serve_options *options,
+struct hk_str hk_engine_address(
+    const struct hk_serve_options *options, const struct hk_config *config,
     enum hk_listener listener) {
-    const struct hk_conf_server *server = &engine->config->server;
+    const struct hk_conf_server *server = &config->server;
     switch (listener) {
     case HK_LISTEN_OTLP_GRPC:
         return options->otlp_grpc != NULL ? hk_str_from(options->otlp_grpc) : server->otlp_grpc;
     case HK_LISTEN_OTLP_HTTP:
         return options->otlp_http != NULL ? hk_str_from(options->otlp_http) : server->otlp_http;
+    case HK_LISTEN_OTLP_LEGACY:
+        return options->otlp_legacy != NULL ? hk_str_from(options->otlp_legacy)
+                                            : server->otlp_legacy;
     case HK_LISTEN_HTTP:
     case HK_LISTENERS:
     default:
@@ -129,54 +167,19 @@ static struct hk_str address_of(
     }
 }
 
-static bool is_loopback(struct hk_str address) {
-    return hk_str_starts(address, HK_STR("127.")) || hk_str_starts(address, HK_STR("localhost:")) ||
-           hk_str_starts(address, HK_STR("[::1]:")) || hk_str_starts(address, HK_STR("unix:"));
+static hk_err open_tls(struct hk_engine *engine) {
+    const struct hk_conf_server_tls *conf = engine->config->server.tls;
+    if (conf == NULL) return HK_OK;
+    struct hk_tls_options options = hk_engine_tls_options(conf);
+    return hk_tls_create(&options, &engine->tls);
 }
 
-static hk_err check_exposure(const struct hk_engine *engine, struct hk_str address) {
-    const struct hk_conf_server *server = &engine->config->server;
-    if (is_loopback(address) || server->insecure) return HK_OK;
-    if (server->tls != NULL && engine->token.len > 0) return HK_OK;
-    return hk_fail(
-        HK_E_INVALID,
-        "%.*s is reachable from other hosts but has no TLS and token; set server.tls and "
-        "server.token, or server.insecure: true if the network is trusted",
-        HK_STR_ARG(address));
-}
-
-static hk_err open_door(struct hk_engine *engine) {
-    const struct hk_conf_server *server = &engine->config->server;
-    engine->token = server->token.value;
-    if (server->token_file.len > 0) {
-        char path[4096];
-        char text[4096] = { 0 };
-        (void)snprintf(path, sizeof(path), "%.*s", HK_STR_ARG(server->token_file));
-        int fd = hk_file_open(path, HK_FILE_READ);
-        int64_t got = fd < 0 ? fd : hk_file_read(fd, text, sizeof(text) - 1, 0);
-        hk_file_close(fd);
-        if (got < 0) return hk_fail(HK_E_IO, "server.token_file %s: %s", path, strerror((int)-got));
-        struct hk_str token = hk_str_trim((struct hk_str){ text, (size_t)got });
-        if (token.len == 0) return hk_fail(HK_E_INVALID, "server.token_file %s is empty", path);
-        char *copy = hk_mem_copy(token.ptr, token.len);
-        if (copy == NULL) return HK_E_NOMEM;
-        engine->token = (struct hk_str){ copy, token.len };
-        engine->token_memory = copy;
-    }
-    if (server->tls == NULL) return HK_OK;
-    struct hk_tls_options tls = {
-        .cert_file = server->tls->cert_file,
-        .key_file = server->tls->key_file,
-        .client_ca_file = server->tls->client_ca_file,
-    };
-    return hk_tls_create(&tls, &engine->tls);
-}
-
-static hk_err listen_all(struct hk_engine *engine, const struct hk_serve_options *options) {
+static hk_err listen_all(struct hk_engine *engine) {
     for (unsigned i = 0; i < HK_LISTENERS; i++) {
-        struct hk_str address = address_of(engine, options, (enum hk_listener)i);
+        struct hk_str address =
+            hk_engine_address(&engine->options, engine->config, (enum hk_listener)i);
         if (address.len == 0) continue;
-        HK_TRY(check_exposure(engine, address));
+        HK_TRY(hk_door_check(engine->config, &engine->door, address));
         struct hk_shard *shard = &engine->shards[0];
         struct hk_http_options http = {
             .handle = hk_shard_handle,
@@ -208,11 +211,15 @@ static unsigned port_of(const struct hk_engine *engine, enum hk_listener listene
 static hk_err write_port_file(const struct hk_engine *engine, const char *path) {
     if (path == NULL) return HK_OK;
     char text[128];
+    char legacy[32] = "";
     char temporary[4096];
+    const unsigned legacy_port = port_of(engine, HK_LISTEN_OTLP_LEGACY);
+    if (legacy_port != 0)
+        (void)snprintf(legacy, sizeof(legacy), ",\"otlp_legacy\":%u", legacy_port);
     int len = snprintf(
-        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u}\n",
+        text, sizeof(text), "{\"http\":%u,\"otlp_grpc\":%u,\"otlp_http\":%u%s}\n",
         port_of(engine, HK_LISTEN_HTTP), port_of(engine, HK_LISTEN_OTLP_GRPC),
-        port_of(engine, HK_LISTEN_OTLP_HTTP));
+        port_of(engine, HK_LISTEN_OTLP_HTTP), legacy);
     (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     int fd = hk_file_open(temporary, HK_FILE_WRITE | HK_FILE_CREATE | HK_FILE_TRUNCATE);
     int err = fd < 0 ? fd : hk_file_write(fd, text, (size_t)len, 0);
@@ -243,13 +250,18 @@ static void shard_main(void *arg) {
 }
 
 /* Waits for a signal on the main thread; the others have all signals blocked. */
-static void wait_for_end(void) {
+static void wait_for_end(struct hk_engine *engine) {
     sigset_t set;
     int got = 0;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
-    while (sigwait(&set, &got) != 0) {
+    (void)sigaddset(&set, SIGHUP);
+    for (;;) {
+        if (sigwait(&set, &got) != 0) continue;
+        if (got != SIGHUP) break;
+        hk_log(HK_LOG_INFO, "SIGHUP: reloading the configuration");
+        (void)hk_reload_ask(engine);
     }
     hk_log(HK_LOG_INFO, "signal %d: draining", got);
 }
@@ -267,7 +279,8 @@ static void block_signals(void) {
 /* ------------------------------------------------------------------ life */
 
 static hk_err start(struct hk_engine *engine, const struct hk_serve_options *options) {
-    HK_TRY(load_config(engine, options));
+    engine->options = *options;
+    HK_TRY(load_config(engine));
     int64_t shards = options->shards_given ? (int64_t)options->shards : engine->config->shards;
     if (shards > 1) {
         return hk_fail(
@@ -276,6 +289,7 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     }
     engine->shard_count = 1;
     engine->spin = options->spin_given ? options->spin : (enum hk_spin)engine->config->spin;
+    engine->shares_cpu = hk_cpu_count() <= engine->shard_count;
     engine->shards = hk_mem_alloc(engine->shard_count, sizeof(engine->shards[0]));
     if (engine->shards == NULL) return HK_E_NOMEM;
     unsigned char key[64];
@@ -301,8 +315,9 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
     };
     HK_TRY(hk_api_create(&api, &engine->api));
     hk_engine_documents(engine);
-    HK_TRY(open_door(engine));
-    HK_TRY(listen_all(engine, options));
+    HK_TRY(hk_door_load(engine->config, &engine->door));
+    HK_TRY(open_tls(engine));
+    HK_TRY(listen_all(engine));
     HK_TRY(hk_scraping_open(&engine->shards[0]));
     hk_event_init(&engine->worker_wake);
     if (hk_thread_start(&engine->worker, "hark-worker", worker_main, engine) < 0) {
@@ -314,12 +329,14 @@ static hk_err start(struct hk_engine *engine, const struct hk_serve_options *opt
             return hk_fail(HK_E_IO, "cannot start a shard");
         }
     }
+    HK_TRY(hk_reload_open(engine));
     atomic_store_explicit(&engine->ready, true, memory_order_release);
     return write_port_file(engine, options->port_file);
 }
 
 static void stop(struct hk_engine *engine) {
     atomic_store_explicit(&engine->stop, true, memory_order_release);
+    hk_reload_close(engine); /* it waits for the shard */
     if (engine->shards != NULL) hk_scraping_close(&engine->shards[0]);
     for (uint32_t i = 0; engine->shards != NULL && i < engine->shard_count; i++) {
         struct hk_shard *shard = &engine->shards[i];
@@ -334,10 +351,12 @@ static void stop(struct hk_engine *engine) {
     }
     hk_store_close(engine->store);
     hk_mem_free(engine->shards);
-    hk_mem_free(engine->token_memory);
+    hk_door_deinit(&engine->door);
+    hk_reload_deinit(engine);
     hk_tls_destroy(engine->tls);
     hk_exec_helper_stop(engine->exec);
-    hk_config_destroy(engine->config);
+    if (engine->config != engine->boot) hk_config_destroy(engine->config);
+    hk_config_destroy(engine->boot);
 }
 
 int hk_engine_serve(const struct hk_serve_options *options) {
@@ -357,7 +376,7 @@ int hk_engine_serve(const struct hk_serve_options *options) {
             HK_LOG_INFO, "ready in %lld ms: http %u, otlp grpc %u, otlp http %u",
             (long long)(hk_clock_realtime_ms() - engine.start_ms), port_of(&engine, HK_LISTEN_HTTP),
             port_of(&engine, HK_LISTEN_OTLP_GRPC), port_of(&engine, HK_LISTEN_OTLP_HTTP));
-        wait_for_end();
+        wait_for_end(&engine);
     }
     stop(&engine);
     return err < 0 ? 1 : 0;

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, DELTAS_MIN = 256 };
+enum { GUESS_REST = 16, DELTAS_MIN = 256, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -97,10 +97,22 @@ static void note(struct hk_pass_run *run, const char *text) {
     if (run->text[0] == 0) (void)snprintf(run->text, sizeof(run->text), "%s", text);
 }
 
-static void
-drop(struct hk_pass *pass, struct hk_pass_run *run, enum hk_ledger_reason reason, uint64_t points) {
-    hk_ledger_dropped(pass->ledger, run->receiver, reason, points);
+static void drop(struct hk_pass_run *run, enum hk_ledger_reason reason, uint64_t points) {
+    run->dropped[reason] += points;
     run->rejected += points;
+}
+
+/* What was counted goes into the ledger. */
+static void settle(struct hk_pass *pass, struct hk_pass_run *run) {
+    hk_ledger_received(pass->ledger, run->receiver, run->received);
+    hk_ledger_appended(pass->ledger, run->receiver, run->appended);
+    for (size_t i = 0; run->rejected > 0 && i < HK_LEDGER_REASON_COUNT; i++) {
+        if (run->dropped[i] == 0) continue;
+        hk_ledger_dropped(pass->ledger, run->receiver, (enum hk_ledger_reason)i, run->dropped[i]);
+        run->dropped[i] = 0;
+    }
+    run->received = 0;
+    run->appended = 0;
 }
 
 /* Labels of a new form to a ref; HK_REF_DROPPED when relabelling drops it. */
@@ -168,8 +180,8 @@ static hk_err grow_deltas(struct hk_pass *pass) {
 }
 
 /* Running total of a delta series; HK_E_EXISTS when the point was counted already (D20). */
-static hk_err
-accumulate(struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, double *out_value) {
+static hk_err accumulate(struct hk_pass *pass, const struct hk_staged *entry, double *out_value) {
+    uint32_t ref = entry->ref;
     HK_TRY(grow_deltas(pass));
     struct hk_delta *delta = find_delta(pass, ref);
     if (delta->ref == 0) {
@@ -191,6 +203,22 @@ accumulate(struct hk_pass *pass, uint32_t ref, const struct hk_entry *entry, dou
     return HK_OK;
 }
 
+/* Forgets a series' state: what follows it in its run moves up. */
+static void drop_delta(struct hk_pass *pass, uint32_t ref) {
+    struct hk_delta *found = find_delta(pass, ref);
+    if (found->ref == 0) return;
+    size_t hole = (size_t)(found - pass->deltas);
+    for (size_t at = (hole + 1) & pass->delta_mask; pass->deltas[at].ref != 0;
+         at = (at + 1) & pass->delta_mask) {
+        size_t home = ((pass->deltas[at].ref - 1) * 2654435761U) & pass->delta_mask;
+        if (((at - home) & pass->delta_mask) < ((at - hole) & pass->delta_mask)) continue;
+        pass->deltas[hole] = pass->deltas[at];
+        hole = at;
+    }
+    pass->deltas[hole] = (struct hk_delta){ 0 };
+    pass->delta_count--;
+}
+
 /* Steps of a StatsD gauge go on from the value that was set. */
 static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
     HK_TRY(grow_deltas(pass));
@@ -202,24 +230,26 @@ static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
 
 /* ------------------------------------------------------------------ appending */
 
-static hk_err append_side(
-    struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
+static hk_err
+append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     struct hk_str bytes = { entry->payload, entry->payload_bytes };
     if (entry->kind == HK_ENTRY_EXEMPLAR) {
         /* A duplicate is in the log already, in this commit or an earlier one: it counts. */
-        HK_TRY(hk_store_append_exemplar(pass->shard, ref, entry->stamp_ms, bytes));
+        HK_TRY(hk_store_append_exemplar(pass->shard, entry->ref, entry->stamp_ms, bytes));
         run->exemplars++;
         return HK_OK;
     }
-    HK_TRY(hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, ref, entry->stamp_ms, bytes));
+    HK_TRY(
+        hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms, bytes));
     run->histograms++;
     return HK_OK;
 }
 
+/* Entries of unusual kinds. */
 static hk_err
-append(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
+append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
     if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR) {
-        return append_side(pass, run, ref, entry);
+        return append_side(pass, run, entry);
     }
     if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
         return hk_fail(
@@ -228,57 +258,83 @@ append(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct
     }
     double value = entry->value;
     if (entry->kind == HK_ENTRY_ADD)
-        HK_TRY(accumulate(pass, ref, entry, &value));
-    else if (HK_UNLIKELY(run->receiver == HK_RECEIVER_STATSD))
-        HK_TRY(remember(pass, ref, value));
-    HK_TRY(hk_store_append(pass->shard, ref, entry->stamp_ms, value));
-    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
-        pass->sample(pass->rules_self, ref, entry->stamp_ms, value);
+        HK_TRY(accumulate(pass, entry, &value));
+    else
+        HK_TRY(remember(pass, entry->ref, value));
+    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, value);
+}
+
+static inline hk_err
+append(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
+    if (HK_UNLIKELY(entry->kind != HK_ENTRY_SET || run->receiver == HK_RECEIVER_STATSD)) {
+        return append_other(pass, run, entry);
     }
+    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, entry->value);
+}
+
+/* Appends the entry, or keeps it for the commit: there is room (hk_pass_step). */
+static inline hk_err
+hand_on(struct hk_pass *pass, struct hk_pass_run *run, uint32_t ref, const struct hk_entry *entry) {
+    struct hk_staged staged = {
+        .stamp_ms = entry->stamp_ms,
+        .value = entry->value,
+        .payload = entry->payload,
+        .start_ms = entry->start_ms,
+        .ref = ref,
+        .payload_bytes = entry->payload_bytes,
+        .kind = entry->kind,
+    };
+    if (run->stage == NULL) return append(pass, run, &staged);
+    run->stage->entries[run->stage->count++] = staged;
     return HK_OK;
 }
 
-/* What a failed entry means: dropped with a reason (HK_OK), or the whole pass ends. */
-static hk_err
-drop_entry(struct hk_pass *pass, struct hk_pass_run *run, hk_err err, uint64_t *dropped) {
-    (*dropped)++;
+/* An entry failed: it is dropped with a reason. Errors that no input causes end the run. */
+static void drop_entry(struct hk_pass_run *run, hk_err err) {
     note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
     switch (err) {
     case HK_E_MALFORMED:
-        drop(pass, run, HK_DROP_INVALID_LABELS, 1);
-        return HK_OK;
+        drop(run, HK_DROP_INVALID_LABELS, 1);
+        break;
     case HK_E_LIMIT:
     case HK_E_NOMEM:
         run->refused_memory = true;
-        drop(pass, run, HK_DROP_MEMORY, 1);
-        return HK_OK;
+        drop(run, HK_DROP_MEMORY, 1);
+        break;
     case HK_E_EXISTS:
-        drop(pass, run, HK_DROP_DUPLICATE, 1);
-        return HK_OK;
+        drop(run, HK_DROP_DUPLICATE, 1);
+        break;
     case HK_E_UNSUPPORTED:
-        drop(pass, run, HK_DROP_UNSUPPORTED, 1);
-        return HK_OK;
+        drop(run, HK_DROP_UNSUPPORTED, 1);
+        break;
     default:
-        drop(pass, run, HK_DROP_MALFORMED, 1);
-        return err;
+        drop(run, HK_DROP_MALFORMED, 1);
+        run->failed = err;
+        break;
     }
 }
 
-static hk_err take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
+/* Ref of an entry that prediction knew. */
+static inline uint32_t
+predicted(struct hk_pass *pass, struct hk_ident_cursor *order, const struct hk_entry *entry) {
+    if (order->form != entry->ref) {
+        hk_ident_advance(&pass->ident, order, entry->ref);
+        pass->ident.predicted++;
+    }
+    return hk_ident_form(&pass->ident, entry->ref)->ref;
+}
+
+/* Takes the entries from `first` on; returns how many of the batch's points were dropped. */
+static uint64_t take_entries(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
     struct hk_batch *batch = pass->batch;
     struct hk_ident_cursor *order = &run->cursor->order;
     uint64_t dropped = 0;
-    uint64_t appended = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
+    for (uint32_t i = first; i < batch->count; i++) {
         struct hk_entry *entry = &batch->entries[i];
         uint32_t ref = HK_REF_NONE;
         hk_err err = HK_OK;
         if (HK_LIKELY(entry->ref != HK_REF_NONE)) {
-            ref = hk_ident_form(&pass->ident, entry->ref)->ref;
-            if (order->form != entry->ref) {
-                hk_ident_advance(&pass->ident, order, entry->ref);
-                pass->ident.predicted++;
-            }
+            ref = predicted(pass, order, entry);
         } else {
             err = resolve(pass, run, entry, &ref);
         }
@@ -286,50 +342,107 @@ static hk_err take_batch(struct hk_pass *pass, struct hk_pass_run *run) {
         if (HK_UNLIKELY(err >= 0 && ref == HK_REF_DROPPED)) {
             if (counts && dropped < batch->points) {
                 dropped++;
-                drop(pass, run, HK_DROP_RELABEL, 1);
+                drop(run, HK_DROP_RELABEL, 1);
             }
             continue;
         }
-        if (err >= 0) err = append(pass, run, ref, entry);
+        if (err >= 0) err = hand_on(pass, run, ref, entry);
         if (HK_UNLIKELY(err < 0)) {
-            if (counts && dropped < batch->points) HK_TRY(drop_entry(pass, run, err, &dropped));
+            if (counts && dropped < batch->points) {
+                dropped++;
+                drop_entry(run, err);
+            }
             continue;
         }
-        appended += counts;
         if (run->seen != NULL) run->seen(run->seen_self, ref);
     }
-    (void)appended;
+    return dropped;
+}
+
+static void take_batch(struct hk_pass *pass, struct hk_pass_run *run, uint32_t first) {
+    struct hk_batch *batch = pass->batch;
+    uint64_t good = batch->points - take_entries(pass, run, first);
     if (batch->meta_count > 0) hk_store_take_metas(pass->shard, batch->metas, batch->meta_count);
     run->points += batch->points + batch->rejected;
-    hk_ledger_received(pass->ledger, run->receiver, batch->points + batch->rejected);
-    hk_ledger_appended(pass->ledger, run->receiver, batch->points - dropped);
-    run->stored += batch->points - dropped;
+    run->received += batch->points + batch->rejected;
+    if (run->stage != NULL) {
+        run->stage->points += good;
+    } else {
+        run->appended += good;
+        run->stored += good;
+    }
     if (batch->rejected > 0) {
-        drop(pass, run, HK_DROP_MALFORMED, batch->rejected);
+        drop(run, HK_DROP_MALFORMED, batch->rejected);
         note(run, batch->reject_text);
     }
-    return HK_OK;
+    if (run->stage == NULL) settle(pass, run);
+}
+
+void hk_pass_begin(struct hk_pass_run *run) {
+    if (run->stage == NULL) return;
+    run->stage->count = 0;
+    run->stage->points = 0;
+}
+
+hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) {
+    struct hk_batch *batch = pass->batch;
+    struct hk_stage *stage = run->stage;
+    if (stage != NULL) {
+        HK_TRY(hk_mem_grow(
+            &stage->entries, &stage->capacity, (size_t)stage->count + HK_BATCH_ENTRIES_MAX,
+            sizeof(stage->entries[0])));
+    }
+    if (run->room == 0) run->room = HK_STEP_ENTRIES_MIN;
+    uint64_t added = run->series_added;
+    uint32_t first = HK_BATCH_ENTRIES_MAX - run->room;
+    run->cursor->at = run->cursor->order.form;
+    hk_batch_clear(batch);
+    batch->count = first;
+    batch->arena = run->arena;
+    hk_fail_clear();
+    hk_err err = run->parser->parse(run->state, batch);
+    if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    take_batch(pass, run, first);
+    bool slow = stage != NULL && run->series_added - added > run->room / 8;
+    if (slow)
+        run->room = HK_STEP_ENTRIES_MIN;
+    else if (run->room <= HK_BATCH_ENTRIES_MAX / 2)
+        run->room *= 2;
+    if (run->failed < 0) err = run->failed;
+    if (err != HK_FULL) judge_guesses(run->cursor);
+    return err;
+}
+
+hk_err hk_pass_commit(struct hk_pass *pass, struct hk_pass_run *run) {
+    struct hk_stage *stage = run->stage;
+    uint64_t dropped = 0;
+    hk_fail_clear();
+    for (uint32_t i = 0; i < stage->count; i++) {
+        const struct hk_staged *entry = &stage->entries[i];
+        hk_err err = append(pass, run, entry);
+        if (HK_LIKELY(err >= 0)) continue;
+        if (entry->kind == HK_ENTRY_EXEMPLAR || dropped == stage->points) continue;
+        dropped++;
+        drop_entry(run, err);
+    }
+    run->appended += stage->points - dropped;
+    run->stored += stage->points - dropped;
+    settle(pass, run);
+    hk_pass_begin(run);
+    return run->failed;
 }
 
 hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
-    struct hk_batch *batch = pass->batch;
-    run->cursor->at = run->cursor->order.form;
     hk_err err = HK_FULL;
-    while (err == HK_FULL) {
-        hk_batch_clear(batch);
-        batch->arena = run->arena;
-        hk_fail_clear();
-        err = run->parser->parse(run->state, batch);
-        if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
-        hk_err taken = take_batch(pass, run);
-        if (taken < 0) return taken;
-        run->cursor->at = run->cursor->order.form;
-    }
-    judge_guesses(run->cursor);
+    hk_pass_begin(run);
+    if (run->room == 0) run->room = HK_BATCH_ENTRIES_MAX;
+    while (err == HK_FULL)
+        err = hk_pass_step(pass, run);
     return err;
 }
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
     HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
     if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
         pass->sample(pass->rules_self, ref, stamp_ms, value);
@@ -341,7 +454,7 @@ hk_err hk_pass_put(
     struct hk_pass *pass, struct hk_pass_run *run, struct hk_labels labels, int64_t stamp_ms,
     double value, uint32_t *out_ref) {
     bool created = false;
-    hk_ledger_received(pass->ledger, run->receiver, 1);
+    run->received++;
     run->points++;
     hk_err err = hk_directory_intern(pass->directory, labels, out_ref, &created);
     if (err >= 0 && created && pass->series_created != NULL) {
@@ -349,12 +462,36 @@ hk_err hk_pass_put(
     }
     if (err >= 0) err = hk_pass_put_ref(pass, *out_ref, stamp_ms, value);
     if (err < 0) {
-        uint64_t dropped = 0;
-        return drop_entry(pass, run, err, &dropped);
+        drop_entry(run, err);
+        settle(pass, run);
+        return run->failed;
     }
     pass->series_created_total += created;
     run->series_added += created;
-    hk_ledger_appended(pass->ledger, run->receiver, 1);
+    run->appended++;
     run->stored++;
+    settle(pass, run);
     return HK_OK;
+}
+
+/* ------------------------------------------------------------------ retirement */
+
+static bool leaves(void *self, uint32_t ref) {
+    const struct hk_pass *pass = self;
+    /* Dropped by relabelling: only its age counts. */
+    return ref != HK_REF_DROPPED && hk_directory_is_leaving(pass->directory, ref);
+}
+
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms) {
+    pass->sweep_at = 0;
+    pass->aging = now_ms - pass->aged_ms >= AGING_MS || now_ms < pass->aged_ms;
+    if (pass->aging) pass->aged_ms = now_ms;
+}
+
+bool hk_pass_sweep(struct hk_pass *pass) {
+    return hk_ident_sweep(&pass->ident, &pass->sweep_at, SWEEP_FORMS, pass->aging, leaves, pass);
+}
+
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref) {
+    drop_delta(pass, ref);
 }

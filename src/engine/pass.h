@@ -13,7 +13,11 @@
 /* Special refs of forms: the series' labels were refused or dropped by relabelling. */
 #define HK_REF_DROPPED (UINT32_MAX - 1)
 
-enum { HK_PASS_CURSORS = 256 };
+enum {
+    HK_PASS_CURSORS = 256,
+    HK_STAGE_ENTRIES_MAX = 1 << 16, /* of one body: then a part of it is committed */
+    HK_STEP_ENTRIES_MIN = 64,       /* of a step that finds many new series, and of the first */
+};
 
 /* State of delta series (HK_ENTRY_ADD), open addressing by ref. */
 struct hk_delta {
@@ -53,6 +57,27 @@ struct hk_pass {
     const uint8_t *bound; /* per ref: 1 = some rule looks at it; below bound_count */
     uint32_t bound_count;
     uint64_t series_created_total;
+    uint32_t sweep_at; /* form that the sweep in progress looks at next */
+    int64_t aged_ms;   /* wall clock of the last sweep that dropped unused forms */
+    bool aging;        /* the sweep in progress does */
+};
+
+/* An entry that is resolved and not appended yet. `payload` lives in the run's arena. */
+struct hk_staged {
+    int64_t stamp_ms;
+    double value;
+    const void *payload;
+    int64_t start_ms;
+    uint32_t ref, payload_bytes;
+    uint8_t kind; /* enum hk_entry_kind */
+};
+
+/* What hk_pass_step() has prepared for hk_pass_commit(). Zero-initialise; reused over runs. */
+struct hk_stage {
+    struct hk_staged *entries;
+    size_t capacity;
+    uint32_t count;
+    uint64_t points; /* that the entries stand for */
 };
 
 /* One request, scrape or batch of datagrams on its way. */
@@ -63,6 +88,12 @@ struct hk_pass_run {
     struct hk_arena *arena;
     struct hk_pass_cursor *cursor;
     const struct hk_pass_labels *labels; /* or NULL */
+    struct hk_stage *stage;              /* NULL: entries are appended at once */
+    /* Counted, but not in the ledger yet. */
+    uint64_t received, appended, dropped[HK_LEDGER_REASON_COUNT];
+    hk_err failed; /* < 0: an error that no input causes */
+    uint32_t
+        room; /* entries of the next step, 0 = HK_STEP_ENTRIES_MIN; grows unless series are new */
     /* Results. */
     uint64_t points, stored, rejected; /* points on the wire; rejected = dropped for any reason */
     uint64_t series_added;
@@ -93,6 +124,21 @@ bool hk_pass_predict(
     void *self, const uint8_t *at, size_t left, uint32_t *out_ref, uint32_t *out_key_bytes);
 
 /*
+ * A body in turns: begin, then step until it returns something else than HK_FULL, then commit. A
+ * step parses at most HK_BATCH_ENTRIES_MAX entries, finds their series (new ones are created) and
+ * stages them; nothing is visible, counted in the ledger or shown to the rules before the commit,
+ * which appends all in one go (decision D8: a body arrives as a whole). Outcomes of step as of
+ * hk_pass_run; also after an error the commit takes what is staged. A cursor serves one run at a
+ * time, other runs may have their turns in between. When hk_pass_stage_full(), commit and go on.
+ */
+void hk_pass_begin(struct hk_pass_run *run);
+hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) HK_MUST_CHECK;
+hk_err hk_pass_commit(struct hk_pass *pass, struct hk_pass_run *run) HK_MUST_CHECK;
+static inline bool hk_pass_stage_full(const struct hk_stage *stage) {
+    return stage->count > HK_STAGE_ENTRIES_MAX - HK_BATCH_ENTRIES_MAX;
+}
+
+/*
  * Parses the whole input and appends it. HK_OK (look at run->rejected), HK_E_MALFORMED (the input
  * broke off; what came before is in), HK_E_NOMEM, HK_E_LIMIT (no room in the store: nothing more
  * was taken). The caller publishes.
@@ -104,7 +150,14 @@ hk_err hk_pass_put(
     struct hk_pass *pass, struct hk_pass_run *run, struct hk_labels labels, int64_t stamp_ms,
     double value, uint32_t *out_ref) HK_MUST_CHECK;
 
-/* Appends one sample of a known series (stale markers). */
+/* Retirement (store.h): a slice of the sweep; true when no form leads to a leaving series. */
+void hk_pass_sweep_begin(struct hk_pass *pass, int64_t now_ms);
+bool hk_pass_sweep(struct hk_pass *pass);
+
+/* Retirement: a dead ref's state goes. */
+void hk_pass_forget(struct hk_pass *pass, uint32_t ref);
+
+/* Appends one sample of a known series (stale markers). HK_E_NOT_FOUND when it was retired. */
 hk_err
 hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) HK_MUST_CHECK;
 

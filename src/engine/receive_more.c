@@ -21,6 +21,7 @@ run(struct hk_shard *shard, const struct hk_http_request *http, enum hk_ledger_r
         .cursor = hk_pass_cursor(&shard->pass, http->peer),
     };
     shard->readable_ns = http->readable_ns;
+    hk_shard_turn(shard, HK_TURN_REQUEST);
     hk_alerts_begin(shard, hk_clock_realtime_ms());
     hk_err err = hk_pass_run(&shard->pass, out);
     hk_alerts_commit(shard, hk_clock_realtime_ms());
@@ -93,20 +94,36 @@ union push_parser {
     struct hk_prom_proto proto;
 };
 
-static const struct hk_metric_parser *begin_push(
-    union push_parser *state, const struct hk_http_request *http,
-    const struct hk_context *context) {
+/* Plain text is also what comes without a type, and with the ones that curl --data-binary and other
+ * simple clients send. */
+static bool is_push_text(struct hk_str media) {
+    return media.len == 0 || hk_str_eq_nocase(media, HK_STR("text/plain")) ||
+           hk_str_eq_nocase(media, HK_STR("application/x-www-form-urlencoded")) ||
+           hk_str_eq_nocase(media, HK_STR("application/octet-stream"));
+}
+
+static hk_err begin_push(
+    union push_parser *state, const struct hk_http_request *http, const struct hk_context *context,
+    const struct hk_metric_parser **out) {
     struct hk_str type = hk_http_header_get(http, HK_STR("content-type"));
-    if (hk_str_starts(type, HK_STR("application/openmetrics-text"))) {
+    struct hk_str media = hk_str_trim(hk_str_part(type, 0, hk_str_find(type, ';', 0)));
+    if (hk_str_eq_nocase(media, HK_STR("application/openmetrics-text"))) {
         hk_openmetrics_init(&state->openmetrics, http->body, context, HK_PUSH_NO_STAMP);
-        return &hk_openmetrics_parser;
-    }
-    if (hk_str_starts(type, HK_STR("application/vnd.google.protobuf"))) {
+        *out = &hk_openmetrics_parser;
+    } else if (hk_str_eq_nocase(media, HK_STR("application/vnd.google.protobuf"))) {
         hk_prom_proto_init(&state->proto, http->body, context, HK_PUSH_NO_STAMP);
-        return &hk_prom_proto_parser;
+        *out = &hk_prom_proto_parser;
+    } else if (is_push_text(media)) {
+        hk_exposition_init(&state->text, http->body, context, HK_PUSH_NO_STAMP);
+        *out = &hk_exposition_parser;
+    } else {
+        return hk_fail(
+            HK_E_UNSUPPORTED,
+            "content type \"%.*s\" is not supported, use text/plain, application/openmetrics-text "
+            "or application/vnd.google.protobuf",
+            HK_STR_ARG(hk_str_part(type, 0, 200)));
     }
-    hk_exposition_init(&state->text, http->body, context, HK_PUSH_NO_STAMP);
-    return &hk_exposition_parser;
+    return HK_OK;
 }
 
 /* Reads the whole body into the group. */
@@ -116,7 +133,8 @@ static hk_err fill_group(
     union push_parser *state HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc(1, sizeof(*state));
     if (state == NULL) return HK_E_NOMEM;
     struct hk_context context = { .hash = shard->engine->identity_base };
-    const struct hk_metric_parser *parser = begin_push(state, http, &context);
+    const struct hk_metric_parser *parser = NULL;
+    HK_TRY(begin_push(state, http, &context, &parser));
     HK_TRY(hk_push_begin(shard->push, group, method, hk_clock_realtime_ms()));
     struct hk_batch *batch = shard->pass.batch;
     hk_err err = HK_FULL;
@@ -164,8 +182,8 @@ void hk_receive_push(struct hk_shard *shard, struct hk_http_exchange *exchange) 
     hk_arena_reset(&shard->arena);
     if (err < 0) {
         const char *text = hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err);
-        hk_receive_refuse(
-            exchange, HK_ANSWER_NO_CONTENT, err == HK_E_LIMIT ? 429 : 400, hk_str_from(text), 0);
+        int status = err == HK_E_LIMIT ? 429 : err == HK_E_UNSUPPORTED ? 415 : 400;
+        hk_receive_refuse(exchange, HK_ANSWER_NO_CONTENT, status, hk_str_from(text), 0);
         return;
     }
     hand_out(shard, http);

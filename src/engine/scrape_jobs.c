@@ -184,8 +184,7 @@ static hk_err make_host_job(
     return HK_OK;
 }
 
-hk_err hk_scraping_apply(struct hk_shard *shard) {
-    const struct hk_config *config = shard->engine->config;
+hk_err hk_scraping_apply(struct hk_shard *shard, const struct hk_config *config) {
     struct hk_scraping *scraping = &shard->scraping;
     struct hk_arena arena;
     hk_arena_init(&arena, 256 << 20);

@@ -26,6 +26,7 @@ static const char *const report_names[REPORTS] = {
 /* What is known of a target between scrapes. */
 struct hk_scraped {
     uint64_t id;
+    struct hk_scrape_target *target; /* a reference: the snapshot that `context` stands for */
     struct hk_context context;
     struct hk_pass_cursor cursor;
     uint32_t *last, *now; /* refs of the scrape before and of this one */
@@ -44,14 +45,30 @@ struct arrival {
 
 /* ------------------------------------------------------------------ targets */
 
+static void free_target(struct hk_scraped *target) {
+    hk_mem_free(target->last);
+    hk_mem_free(target->now);
+    hk_mem_free(target);
+}
+
 static hk_err grow_targets(struct hk_scraping *scraping) {
     if (scraping->targets != NULL && (scraping->count + 1) * 2 <= scraping->mask + 1) return HK_OK;
-    size_t slots = scraping->targets == NULL ? TARGETS_MIN : (scraping->mask + 1) * 2;
+    size_t live = 0;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        live += scraping->targets[i] != NULL && scraping->targets[i]->id != 0;
+    }
+    size_t slots = TARGETS_MIN;
+    while (slots < (live + 1) * 4)
+        slots *= 2;
     struct hk_scraped **grown = hk_mem_alloc(slots, sizeof(struct hk_scraped *));
     if (grown == NULL) return HK_E_NOMEM;
     for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
         struct hk_scraped *target = scraping->targets[i];
         if (target == NULL) continue;
+        if (target->id == 0) { /* it is gone */
+            free_target(target);
+            continue;
+        }
         size_t at = target->id * 0x9e3779b97f4a7c15ULL & (slots - 1);
         while (grown[at] != NULL)
             at = (at + 1) & (slots - 1);
@@ -60,7 +77,20 @@ static hk_err grow_targets(struct hk_scraping *scraping) {
     hk_mem_free(scraping->targets);
     scraping->targets = grown;
     scraping->mask = slots - 1;
+    scraping->count = live;
     return HK_OK;
+}
+
+/* What is known of its series' labels holds for one snapshot: relabelling may have changed. */
+static void
+take_snapshot(struct hk_shard *shard, struct hk_scraped *known, struct hk_scrape_target *target) {
+    if (known->target == target) return;
+    bool first = known->target == NULL;
+    uint64_t parts[3] = { known->id, target->hash, first ? 0 : ++shard->scraping.snapshots };
+    known->context.hash =
+        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    hk_scrape_target_unref(known->target);
+    known->target = hk_scrape_target_ref(target);
 }
 
 static struct hk_scraped *
@@ -69,7 +99,9 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     if (grow_targets(scraping) < 0) return NULL;
     size_t at = result->target_id * 0x9e3779b97f4a7c15ULL & scraping->mask;
     for (; scraping->targets[at] != NULL; at = (at + 1) & scraping->mask) {
-        if (scraping->targets[at]->id == result->target_id) return scraping->targets[at];
+        if (scraping->targets[at]->id != result->target_id) continue;
+        take_snapshot(shard, scraping->targets[at], result->target);
+        return scraping->targets[at];
     }
     struct hk_scraped *fresh = hk_mem_alloc(1, sizeof(*fresh));
     if (fresh == NULL) return NULL;
@@ -78,18 +110,10 @@ find_target(struct hk_shard *shard, const struct hk_scrape_result *result) {
     fresh->cursor.at = HK_REF_NONE;
     for (size_t i = 0; i < REPORTS; i++)
         fresh->reports[i] = HK_REF_NONE;
-    uint64_t parts[2] = { result->target_id, result->target->hash };
-    fresh->context.hash =
-        hk_hash_mix(shard->engine->identity_base, hk_hash128(parts, sizeof(parts)));
+    take_snapshot(shard, fresh, result->target);
     scraping->targets[at] = fresh;
     scraping->count++;
     return fresh;
-}
-
-static void free_target(struct hk_scraped *target) {
-    hk_mem_free(target->last);
-    hk_mem_free(target->now);
-    hk_mem_free(target);
 }
 
 /* ------------------------------------------------------------------ parsing */
@@ -98,6 +122,14 @@ union parsers {
     struct hk_exposition text;
     struct hk_openmetrics openmetrics;
     struct hk_prom_proto proto;
+};
+
+/* A body that is checked before it is taken. */
+struct body {
+    union parsers *state;
+    const struct hk_metric_parser *parser;
+    uint64_t samples, kept;               /* on the page; after relabelling */
+    char over[HK_SCRAPE_ERROR_BYTES_MAX]; /* the limit that it breaks, "" = none */
 };
 
 static const struct hk_metric_parser *begin_parse(
@@ -121,31 +153,63 @@ static const struct hk_metric_parser *begin_parse(
     }
 }
 
+static enum hk_ledger_receiver receiver_of(const struct hk_scrape_result *result) {
+    return hk_str_is(result->target->pool, "hark-host") ? HK_RECEIVER_HOST : HK_RECEIVER_SCRAPE;
+}
+
+/* Would the entry become a sample? Not when relabelling drops it. Notes a limit that its labels
+ * break; what else is wrong with them is found when the entry is taken. */
+static bool check_entry(
+    struct hk_shard *shard, const struct hk_scrape_target *target, struct body *body,
+    const struct hk_entry *entry) {
+    struct hk_label_set *set = shard->pass.set;
+    struct hk_batch *batch = shard->pass.batch;
+    struct hk_labels labels;
+    hk_label_set_clear(set);
+    if (body->parser->labels(body->state, batch, entry, set) < 0) return true;
+    hk_err err = hk_scrape_series_labels(target, set, batch->arena);
+    if (err != HK_OK || hk_label_set_finish(set, &labels) < 0) return err != HK_END;
+    if (body->over[0] == 0 && hk_scrape_check_labels(target, labels) < 0)
+        (void)snprintf(body->over, sizeof(body->over), "%s", hk_fail_text());
+    return true;
+}
+
+/* Do the target's limits ask for the labels of each sample? */
+static bool limits_need_labels(const struct hk_scrape_target *target) {
+    const struct hk_scrape_limits *limits = &target->limits;
+    return limits->labels > 0 || limits->label_name_bytes > 0 || limits->label_value_bytes > 0 ||
+           (limits->samples > 0 && target->metric_relabel != NULL);
+}
+
 /*
  * A scrape is all or nothing: the body is read once without effect. Counts its samples; a broken
- * body or one over the sample limit is refused with a text.
+ * body or one over a limit is refused with a text.
  */
-static hk_err check_body(
-    struct hk_shard *shard, union parsers *state, const struct hk_scrape_result *result,
-    const struct hk_context *context, uint64_t *out_samples) {
-    const struct hk_metric_parser *parser = begin_parse(state, result, context);
+static hk_err
+check_body(struct hk_shard *shard, const struct hk_scrape_result *result, struct body *body) {
+    const struct hk_scrape_target *target = result->target;
+    const bool look = limits_need_labels(target);
     struct hk_batch *batch = shard->pass.batch;
     hk_err err = HK_FULL;
-    *out_samples = 0;
     while (err == HK_FULL) {
         hk_arena_reset(&shard->arena);
         hk_batch_clear(batch);
         batch->arena = &shard->arena;
-        err = parser->parse(state, batch);
+        err = body->parser->parse(body->state, batch);
         for (uint32_t i = 0; i < batch->count; i++) {
-            *out_samples += batch->entries[i].kind != HK_ENTRY_EXEMPLAR;
+            if (batch->entries[i].kind == HK_ENTRY_EXEMPLAR) continue;
+            body->samples++;
+            body->kept += !look || check_entry(shard, target, body, &batch->entries[i]);
         }
     }
-    uint64_t limit = result->target->limits.samples;
-    if (err >= 0 && limit > 0 && *out_samples > limit && result->target->metric_relabel == NULL) {
-        return hk_fail(HK_E_LIMIT, "sample limit exceeded");
-    }
-    return err;
+    if (err < 0) return err;
+    uint64_t limit = target->limits.samples;
+    if (body->over[0] == 0 && limit > 0 && body->kept > limit)
+        (void)snprintf(body->over, sizeof(body->over), "sample limit exceeded");
+    if (body->over[0] == 0) return err;
+    hk_ledger_received(&shard->ledger, receiver_of(result), body->samples);
+    hk_ledger_dropped(&shard->ledger, receiver_of(result), HK_DROP_SCRAPE_LIMIT, body->samples);
+    return hk_fail(HK_E_LIMIT, "%s", body->over);
 }
 
 static bool apply_labels(void *self, struct hk_label_set *set, struct hk_arena *arena) {
@@ -162,10 +226,6 @@ static void on_seen(void *self, uint32_t ref) {
         return;
     }
     target->now[target->now_count++] = ref;
-}
-
-static enum hk_ledger_receiver receiver_of(const struct hk_scrape_result *result) {
-    return hk_str_is(result->target->pool, "hark-host") ? HK_RECEIVER_HOST : HK_RECEIVER_SCRAPE;
 }
 
 /* ------------------------------------------------------------------ stale markers */
@@ -192,7 +252,10 @@ static void end_vanished(struct hk_shard *shard, struct hk_scraped *target, int6
             const uint32_t *key = &target->last[i];
             bool there = count > 0 && bsearch(key, sorted, count, 4, ref_order) != NULL;
             if (there) continue;
-            if (hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value()) < 0) break;
+            if (*key == HK_REF_NONE) continue;
+            hk_err err = hk_pass_put_ref(&shard->pass, *key, stamp_ms, hk_stale_value());
+            if (err == HK_E_NOT_FOUND) continue; /* retired: it ended long ago */
+            if (err < 0) break;
             marked++;
         }
     }
@@ -218,6 +281,7 @@ static void report(
             hk_ledger_received(&shard->ledger, run.receiver, 1);
             hk_err err =
                 hk_pass_put_ref(&shard->pass, target->reports[i], result->start_ms, values[i]);
+            if (err == HK_E_NOT_FOUND) target->reports[i] = HK_REF_NONE; /* once per retirement */
             if (err < 0)
                 hk_ledger_dropped(&shard->ledger, run.receiver, HK_DROP_MEMORY, 1);
             else
@@ -249,31 +313,33 @@ static void end_target(struct hk_shard *shard, struct hk_scraped *target, int64_
 static bool take_body(
     struct hk_shard *shard, struct hk_scraped *target, struct hk_scrape_result *result,
     double values[REPORTS], char *out_error, size_t error_bytes) {
-    union parsers *state = hk_mem_alloc(1, sizeof(*state));
-    uint64_t samples = 0;
+    struct body body = { .state = hk_mem_alloc(1, sizeof(*body.state)) };
+    hk_err err = HK_E_NOMEM;
     hk_fail_clear();
-    hk_err err =
-        state == NULL ? HK_E_NOMEM : check_body(shard, state, result, &target->context, &samples);
-    values[2] = (double)samples;
-    values[3] = (double)samples;
+    if (body.state != NULL) {
+        body.parser = begin_parse(body.state, result, &target->context);
+        err = check_body(shard, result, &body);
+    }
+    values[2] = (double)body.samples;
+    values[3] = (double)body.kept;
     if (err >= 0) {
         struct hk_pass_labels labels = { result->target, apply_labels };
         hk_arena_reset(&shard->arena);
         struct hk_pass_run run = {
             .receiver = receiver_of(result),
-            .state = state,
+            .state = body.state,
             .arena = &shard->arena,
             .cursor = &target->cursor,
             .labels = &labels,
             .seen = on_seen,
             .seen_self = target,
         };
-        run.parser = begin_parse(state, result, &target->context);
+        run.parser = begin_parse(body.state, result, &target->context);
         err = hk_pass_run(&shard->pass, &run);
         values[3] = (double)run.stored;
         values[4] = (double)run.series_added;
     }
-    hk_mem_free(state);
+    hk_mem_free(body.state);
     if (err >= 0) return true;
     (void)snprintf(
         out_error, error_bytes, "%s", hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
@@ -293,6 +359,8 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
         end_target(shard, target, hk_clock_realtime_ms());
         target->id = 0; /* never given out: the entry stays as a hole */
         target->last_count = 0;
+        hk_scrape_target_unref(target->target);
+        target->target = NULL;
     } else {
         double values[REPORTS] = { 0 };
         values[1] = (double)result->duration_ns / 1e9;
@@ -311,6 +379,7 @@ static void take_result(struct hk_shard *shard, struct hk_scrape_result *result)
 
 static void arrived(struct hk_task *task) {
     struct arrival *arrival = (struct arrival *)task;
+    hk_shard_turn(arrival->shard, HK_TURN_SCRAPE);
     take_result(arrival->shard, arrival->result);
     hk_mem_free(arrival);
 }
@@ -327,13 +396,30 @@ static void on_done(void *self, struct hk_scrape_result *result) {
     hk_loop_post(shard->loop, &arrival->task);
 }
 
+void hk_scraping_forget(struct hk_shard *shard) {
+    const struct hk_scraping *scraping = &shard->scraping;
+    const struct hk_directory *directory = shard->pass.directory;
+    for (size_t i = 0; scraping->targets != NULL && i <= scraping->mask; i++) {
+        struct hk_scraped *target = scraping->targets[i];
+        if (target == NULL) continue;
+        for (size_t k = 0; k < target->last_count; k++) {
+            if (hk_directory_is_dead(directory, target->last[k])) target->last[k] = HK_REF_NONE;
+        }
+        for (size_t k = 0; k < REPORTS; k++) {
+            if (hk_directory_is_dead(directory, target->reports[k])) {
+                target->reports[k] = HK_REF_NONE;
+            }
+        }
+    }
+}
+
 hk_err hk_scraping_open(struct hk_shard *shard) {
     struct hk_scraping *scraping = &shard->scraping;
     struct hk_host_options host = { 0 };
     HK_TRY(hk_host_create(&host, &scraping->host));
     struct hk_scrape_options options = { .sink = { shard, on_done } };
     HK_TRY(hk_scrape_create(&options, &scraping->manager));
-    return hk_scraping_apply(shard);
+    return hk_scraping_apply(shard, shard->engine->config);
 }
 
 void hk_scraping_close(struct hk_shard *shard) {

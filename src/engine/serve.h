@@ -12,6 +12,7 @@ struct hk_serve_options {
     const char *config_path; /* NULL: no file, all defaults */
     const char *data_dir;
     const char *http, *otlp_grpc, *otlp_http; /* addresses; port 0 = any free port */
+    const char *otlp_legacy;                  /* likewise; OTLP/HTTP on its old port */
     const char *port_file;                    /* gets the ports as JSON once all listen */
     int64_t retention_ms;                     /* 0 = keep all */
     bool retention_given;

@@ -132,6 +132,7 @@ static void on_durable(struct hk_task *task) {
         refuse_waiting(shard, err);
         return;
     }
+    hk_shard_turn(shard, HK_TURN_ANSWER);
     hk_ledger_durable(&shard->ledger);
     answer_durable(shard);
     kick(shard);
@@ -146,13 +147,30 @@ void hk_shard_durable(void *self, uint32_t index, hk_err err) {
 }
 
 static void round_end(void *self) {
-    kick(self);
+    struct hk_shard *shard = self;
+    hk_shard_turn(shard, HK_TURN_LOG);
+    kick(shard);
+}
+
+/* A spinning shard without a processor of its own: the log thread goes first. */
+static void on_idle(void *self) {
+    struct hk_shard *shard = self;
+    if (!hk_store_idle(shard->pass.shard)) hk_thread_yield();
+}
+
+/* How long the turn was; what it was spent on is known by who did the work, or by the source. */
+static void on_turn(void *self, enum hk_loop_source source, int64_t spent_ns) {
+    struct hk_shard *shard = self;
+    if (source == HK_LOOP_IO) hk_shard_turn(shard, HK_TURN_SOCKET);
+    hk_lag_turn(&shard->engine->lag, shard->turn, spent_ns);
+    shard->turn = HK_TURN_OTHER;
 }
 
 static void on_tick(struct hk_timer *timer) {
     struct hk_shard *shard =
         (struct hk_shard *)(void *)((char *)timer - offsetof(struct hk_shard, tick));
     int64_t now_ms = hk_clock_realtime_ms();
+    hk_shard_turn(shard, HK_TURN_TICK);
     hk_alerts_tick(shard, now_ms);
     hk_datagrams_tick(shard, now_ms);
     hk_push_turn(shard, now_ms);
@@ -172,6 +190,7 @@ void hk_shard_handle(void *self, struct hk_http_exchange *exchange) {
         hk_grpc_respond(exchange, 12, HK_STR(""), HK_STR("unknown service or method"), HK_STR(""));
         return;
     }
+    hk_shard_turn(shard, HK_TURN_DOCUMENT);
     hk_api_handle(shard->engine->api, shard->loop, exchange);
 }
 
@@ -181,19 +200,20 @@ hk_err hk_shard_open(struct hk_shard *shard, struct hk_engine *engine, uint32_t 
     shard->waiting_last = &shard->waiting_first;
     shard->durable_task.run = on_durable;
     shard->tick.fire = on_tick;
+    hk_retiring_open(shard);
     shard->snapshot_due = true;
     hk_arena_init(&shard->arena, HK_REQUEST_ARENA_MAX);
-    hk_buf_init(&shard->decoded, HK_DECODED_BYTES_MAX);
     hk_buf_init(&shard->ledger_record, 65536);
-    shard->rw2 = hk_mem_alloc(1, sizeof(*shard->rw2));
-    shard->otlp = hk_mem_alloc(1, sizeof(*shard->otlp));
     shard->seen = hk_mem_alloc(1, sizeof(*shard->seen));
-    if (shard->rw2 == NULL || shard->otlp == NULL || shard->seen == NULL) return HK_E_NOMEM;
+    if (shard->seen == NULL) return HK_E_NOMEM;
+    HK_TRY(hk_bodies_open(shard));
     enum hk_spin spin = engine->spin;
     HK_TRY(hk_loop_create(spin, &shard->loop));
     HK_TRY(
         hk_pass_init(&shard->pass, engine->store, index, &shard->ledger, engine->memory_max / 4));
     hk_loop_on_round_end(shard->loop, round_end, shard);
+    hk_loop_on_turn(shard->loop, on_turn, shard);
+    if (engine->shares_cpu) hk_loop_on_idle(shard->loop, on_idle, shard);
     return hk_loop_arm(shard->loop, &shard->tick, hk_clock_monotonic_ns() + TICK_NS);
 }
 
@@ -203,13 +223,11 @@ void hk_shard_close(struct hk_shard *shard) {
     hk_datagrams_close(shard);
     hk_push_destroy(shard->push);
     hk_alerts_close(shard);
+    hk_bodies_close(shard);
     hk_pass_deinit(&shard->pass);
     hk_buf_deinit(&shard->recalled);
     hk_loop_destroy(shard->loop);
     hk_arena_deinit(&shard->arena);
-    hk_buf_deinit(&shard->decoded);
     hk_buf_deinit(&shard->ledger_record);
-    hk_mem_free(shard->rw2);
-    hk_mem_free(shard->otlp);
     hk_mem_free(shard->seen);
 }

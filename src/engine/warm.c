@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "net/client.h"
+#include "os/clock.h"
 
 struct post {
     void (*done)(void *ctx, const struct hk_post_result *result);
@@ -41,17 +42,21 @@ static void posted(void *self, const struct hk_client_result *result) {
     hk_mem_free(post);
 }
 
+/* Writes in the turn of the verdict, before the outbox and the disk are asked. */
 static hk_err warm_post(
     void *self, void *endpoint, struct hk_str content_type, struct hk_str body,
     const struct hk_str *headers, uint32_t header_count,
     void (*done)(void *ctx, const struct hk_post_result *result), void *ctx) {
-    (void)self;
+    struct hk_shard *shard = self;
     if (!hk_client_is_warm(endpoint)) return HK_E_BUSY;
     struct post *post = hk_mem_alloc(1, sizeof(*post));
     if (post == NULL) return HK_E_NOMEM;
     *post = (struct post){ done, ctx };
     hk_err err = hk_client_post(endpoint, content_type, body, headers, header_count, posted, post);
-    if (err < 0) hk_mem_free(post);
+    if (err < 0)
+        hk_mem_free(post);
+    else
+        hk_lag_add(&shard->engine->lag, HK_HOP_ACTED, hk_clock_monotonic_ns() - shard->readable_ns);
     return err;
 }
 

@@ -28,7 +28,7 @@ static size_t split_digits(struct hk_str text, char *digits, int *out_exponent) 
 }
 
 size_t hk_exposition_float(double value, char *out) {
-    char text[HK_DOUBLE_BYTES_MAX + 1], digits[HK_DOUBLE_BYTES_MAX];
+    char text[HK_DOUBLE_BYTES_MAX + 1], digits[HK_DOUBLE_BYTES_MAX] = { 0 };
     size_t len = hk_format_double(value, out);
     if (isnan(value) || isinf(value)) return len;
     if (value == 0) return (size_t)snprintf(out, HK_DOUBLE_BYTES_MAX, "0.0");

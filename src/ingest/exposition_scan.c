@@ -135,12 +135,11 @@ const char *hk_scan_excerpt(struct hk_str text, char *out) {
 
 hk_err hk_scan_fail(struct hk_str input, const char *at, const char *what) {
     uint64_t line = 1;
-    const char *first = input.ptr, *end = input.ptr + input.len;
-    for (const char *next = first; next < at;) {
+    const char *end = input.ptr + input.len;
+    for (const char *next = input.ptr; next < at;) {
         next = memchr(next, '\n', (size_t)(at - next));
         if (next == NULL) break;
         next++;
-        first = next;
         line++;
     }
     if (at == end) {

@@ -158,8 +158,9 @@ TEST(discovered_labels) {
     hk_arena_init(&arena, 16 << 20);
     struct hk_scrape_target *target = NULL;
     CHECK_INT(build_row(&rows[6], &arena, &target), HK_OK);
+    const struct hk_labels none = { NULL, 0 };
     CHECK_STR(
-        write_labels(target->discovered, &arena),
+        write_labels(target == NULL ? none : target->discovered, &arena),
         HK_STR("__address__=example.org/p __metrics_path__=/metrics __scheme__=http "
                "__scrape_interval__=1s __scrape_timeout__=500ms job=j"));
     hk_scrape_target_unref(target);

@@ -72,7 +72,7 @@ static void free_series(struct hk_statsd_agg *agg, struct series *series) {
 
 void hk_statsd_agg_destroy(struct hk_statsd_agg *agg) {
     if (agg == NULL) return;
-    for (uint32_t i = 0; i < agg->series_count; i++)
+    for (uint32_t i = 0; agg->all != NULL && i < agg->series_count; i++)
         free_series(agg, agg->all[i]);
     hk_assert(agg->budget.bytes == 0); /* (1) */
     hk_mem_free(agg->chains);

@@ -87,7 +87,7 @@ static hk_err check_enter(struct parser *parser, const struct hk_promql_node *no
 static hk_err
 check_child(struct parser *parser, const struct hk_promql_node *node, uint32_t index) {
     const struct hk_promql_node *child = node->children[index];
-    enum hk_promql_type wanted = child->type;
+    enum hk_promql_type wanted = HK_PROMQL_VECTOR;
     if (node->kind == HK_PROMQL_CALL) {
         const struct hk_promql_function *function = node->call.function;
         uint32_t last = (uint32_t)function->argument_count - 1;
@@ -98,9 +98,7 @@ check_child(struct parser *parser, const struct hk_promql_node *node, uint32_t i
             hk_promql_type_text(wanted), function->name, hk_promql_type_text(child->type));
     }
     if (node->kind != HK_PROMQL_AGGREGATE) return HK_OK;
-    if (index == 0) {
-        wanted = HK_PROMQL_VECTOR;
-    } else {
+    if (index > 0) {
         wanted = node->aggregate.op == HK_PROMQL_COUNT_VALUES ? HK_PROMQL_STRING : HK_PROMQL_SCALAR;
     }
     if (child->type == wanted) return HK_OK;

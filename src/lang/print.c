@@ -210,30 +210,29 @@ static void print_behind(
 
 /* Child number `step` in the order of the text: an aggregation's parameter comes first. */
 static const struct hk_promql_node *child_at(const struct hk_promql_node *node, uint32_t step) {
-    if (step >= node->child_count) return NULL;
     bool swap = node->kind == HK_PROMQL_AGGREGATE && node->child_count == 2;
     return node->children[swap ? 1 - step : step];
 }
 
 void hk_promql_print_node(const struct hk_promql_node *root, struct hk_buf *out) {
     const struct hk_promql_node *node = root;
+    uint32_t step = 0; /* the child to print next */
     print_before(node, out);
-    const struct hk_promql_node *next = child_at(node, 0);
     while (out->err == HK_OK) {
-        if (next != NULL) {
-            node = next;
+        if (step < node->child_count) {
+            node = child_at(node, step);
+            step = 0;
             print_before(node, out);
-            next = child_at(node, 0);
             continue;
         }
         print_behind(node, root, out);
         if (node == root) return;
         const struct hk_promql_node *parent = node->parent;
-        uint32_t step = 0;
+        step = 0;
         while (child_at(parent, step) != node)
             step++;
-        next = child_at(parent, step + 1);
-        if (next != NULL) print_between(parent, out);
+        step++;
+        if (step < parent->child_count) print_between(parent, out);
         node = parent;
     }
 }

@@ -125,7 +125,6 @@ static bool take_escape(struct lexer *lexer, char *out, size_t *len, uint32_t *o
 
 static hk_err take_quoted(struct lexer *lexer, struct token *out) {
     size_t start = lexer->at++;
-    size_t room = lexer->text.len - start;
     size_t close = start + 1;
     while (close < lexer->text.len && lexer->text.ptr[close] != '"') {
         if (lexer->text.ptr[close] == '\n') break;
@@ -133,7 +132,7 @@ static hk_err take_quoted(struct lexer *lexer, struct token *out) {
     }
     if (close >= lexer->text.len || lexer->text.ptr[close] != '"')
         return fail(lexer, start, "unterminated quoted string");
-    room = close - start;
+    size_t room = close - start;
     char *text = hk_arena_alloc_raw(lexer->arena, room * 2 + 4, 1);
     if (text == NULL) return HK_E_NOMEM;
     size_t len = 0;

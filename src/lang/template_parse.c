@@ -47,8 +47,10 @@ struct parser {
 };
 
 #define FAIL(parser, where, ...)                                                                   \
-    hk_template_fail_at(                                                                           \
-        HK_E_MALFORMED, (parser)->lexer.source_name, (parser)->lexer.text, (where), __VA_ARGS__)
+    hk_err_after(                                                                                  \
+        HK_E_MALFORMED, hk_template_fail_at(                                                       \
+                            HK_E_MALFORMED, (parser)->lexer.source_name, (parser)->lexer.text,     \
+                            (where), __VA_ARGS__))
 
 static hk_err next(struct parser *parser) {
     return hk_template_lex(&parser->lexer, &parser->token);

@@ -236,7 +236,7 @@ size_t hk_format_plain(double value, char *out) {
 
 size_t hk_format_general(double value, char *out) {
     if (!isfinite(value)) return format_special(value, out);
-    char digits[HK_DOUBLE_BYTES_MAX];
+    char digits[HK_DOUBLE_BYTES_MAX] = { 0 };
     int point = 0;
     size_t count = value == 0 ? 0 : shortest(fabs(value), digits, &point);
     int exponent = point - 1;

@@ -53,7 +53,8 @@ struct hk_samples {
 struct hk_selection {
     const struct hk_labels *labels;
     uint32_t count;
-    void *impl; /* the source's own */
+    const uint32_t *refs; /* per series in the store's directory; NULL for other sources */
+    void *impl;           /* the source's own */
 };
 
 struct hk_exemplar {

@@ -8,6 +8,7 @@
  * (3) A sender raises the wake-up only when it finds `sleeping` set. The loop sets it before it
  *     looks at `tail` for the last time; sender and loop both use sequential consistency there, so
  *     one of them sees the other.
+ * (4) Queued work keeps the loop from sleeping: it polls without waiting while there is some.
  */
 #include "net/loop.h"
 
@@ -35,7 +36,13 @@ struct hk_loop {
     int event_at, event_count; /* of this round; [event_at, event_count) are not handled yet */
     void (*round_end)(void *self);
     void *round_end_self;
-    struct hk_task *head; /* receiver's end of the task queue */
+    void (*on_turn)(void *self, enum hk_loop_source source, int64_t spent_ns);
+    void *on_turn_self;
+    void (*on_idle)(void *self);
+    void *on_idle_self;
+    int64_t turn_ns;                    /* when the turn began */
+    struct hk_work *works, **works_end; /* FIFO */
+    struct hk_task *head;               /* receiver's end of the task queue */
     struct hk_task stub;
     struct hk_loop_stats stats; /* written by the loop, read relaxed by any thread */
     uint64_t taken;             /* tasks run */
@@ -63,6 +70,7 @@ hk_err hk_loop_create(enum hk_spin spin, struct hk_loop **out) {
     if (loop == NULL) return hk_fail(HK_E_NOMEM, "event loop: out of memory");
     loop->spin = spin;
     loop->head = loop->tail = &loop->stub;
+    loop->works_end = &loop->works;
     loop->wake.ready = wake_ready;
     loop->wake.fd = -1;
     loop->now_ns = hk_clock_monotonic_ns();
@@ -84,6 +92,14 @@ void hk_loop_destroy(struct hk_loop *loop) {
     hk_poll_close(loop->poll);
     hk_mem_free(loop->timers);
     hk_mem_free(loop);
+}
+
+/* A callback has returned: tells how long it took. */
+static void end_turn(struct hk_loop *loop, enum hk_loop_source source) {
+    if (loop->on_turn == NULL) return;
+    int64_t now_ns = hk_clock_monotonic_ns();
+    loop->on_turn(loop->on_turn_self, source, now_ns - loop->turn_ns);
+    loop->turn_ns = now_ns;
 }
 
 /* Tasks: sender. */
@@ -148,6 +164,7 @@ static unsigned run_tasks(struct hk_loop *loop) {
         count++;
         loop->taken++;
         task->run(task);
+        end_turn(loop, HK_LOOP_TASK);
     }
     return count;
 }
@@ -175,7 +192,9 @@ static void run_events(struct hk_loop *loop) {
     while (loop->event_at < loop->event_count) {
         struct hk_poll_event event = loop->events[loop->event_at++];
         struct hk_io *io = event.user;
-        if (io != NULL) io->ready(io, event.events);
+        if (io == NULL) continue;
+        io->ready(io, event.events);
+        end_turn(loop, HK_LOOP_IO);
     }
 }
 
@@ -256,14 +275,49 @@ static unsigned run_timers(struct hk_loop *loop) {
         hk_loop_disarm(loop, timer);
         count++;
         timer->fire(timer);
+        end_turn(loop, HK_LOOP_TIMER);
     }
+    return count;
+}
+
+/* Work. */
+
+void hk_loop_work(struct hk_loop *loop, struct hk_work *work) {
+    if (work->queued) return;
+    work->queued = true;
+    work->next = NULL;
+    *loop->works_end = work;
+    loop->works_end = &work->next;
+}
+
+void hk_loop_unwork(struct hk_loop *loop, struct hk_work *work) {
+    if (!work->queued) return;
+    struct hk_work **at = &loop->works;
+    while (*at != work)
+        at = &(*at)->next;
+    *at = work->next;
+    if (loop->works_end == &work->next) loop->works_end = at;
+    work->queued = false;
+}
+
+static unsigned run_works(struct hk_loop *loop) {
+    unsigned count = 0;
+    if (loop->works == NULL) return 0;
+    int64_t until_ns = hk_clock_monotonic_ns() + HK_LOOP_WORK_NS;
+    do {
+        struct hk_work *work = loop->works;
+        hk_loop_unwork(loop, work);
+        count++;
+        if (work->turn(work)) hk_loop_work(loop, work);
+        end_turn(loop, HK_LOOP_WORK);
+    } while (loop->works != NULL && hk_clock_monotonic_ns() < until_ns);
     return count;
 }
 
 /* Rounds. */
 
 static int64_t wait_ns(struct hk_loop *loop) {
-    if (loop->spin == HK_SPIN_ALWAYS) return 0;
+    if (loop->spin == HK_SPIN_ALWAYS || loop->works != NULL) return 0; /* (4) */
     int64_t now_ns = hk_clock_monotonic_ns();
     if (loop->spin == HK_SPIN_ADAPTIVE && now_ns - loop->last_work_ns < SPIN_NS) return 0;
     if (loop->timer_count == 0) return -1;
@@ -281,7 +335,7 @@ static void wait_for_events(struct hk_loop *loop) {
     __atomic_store_n(&loop->sleeping, false, __ATOMIC_RELAXED);
     loop->event_at = 0;
     loop->event_count = got < 0 ? 0 : got;
-    loop->now_ns = hk_clock_monotonic_ns();
+    loop->now_ns = loop->turn_ns = hk_clock_monotonic_ns();
 }
 
 static void run_round(struct hk_loop *loop) {
@@ -290,8 +344,15 @@ static void run_round(struct hk_loop *loop) {
     run_events(loop);
     work += run_timers(loop);
     work += run_tasks(loop);
-    if (work == 0) return;
-    if (loop->round_end != NULL) loop->round_end(loop->round_end_self);
+    work += run_works(loop);
+    if (work == 0) {
+        if (loop->on_idle != NULL) loop->on_idle(loop->on_idle_self);
+        return;
+    }
+    if (loop->round_end != NULL) {
+        loop->round_end(loop->round_end_self);
+        end_turn(loop, HK_LOOP_ROUND_END);
+    }
     loop->last_work_ns = hk_clock_monotonic_ns();
     uint64_t spent_ns = (uint64_t)(loop->last_work_ns - loop->now_ns);
     add_stat(&loop->stats.rounds, 1);
@@ -313,6 +374,18 @@ int64_t hk_loop_now_ns(const struct hk_loop *loop) {
 void hk_loop_on_round_end(struct hk_loop *loop, void (*hook)(void *self), void *self) {
     loop->round_end = hook;
     loop->round_end_self = self;
+}
+
+void hk_loop_on_turn(
+    struct hk_loop *loop, void (*hook)(void *self, enum hk_loop_source source, int64_t spent_ns),
+    void *self) {
+    loop->on_turn = hook;
+    loop->on_turn_self = self;
+}
+
+void hk_loop_on_idle(struct hk_loop *loop, void (*hook)(void *self), void *self) {
+    loop->on_idle = hook;
+    loop->on_idle_self = self;
 }
 
 void hk_loop_get_stats(const struct hk_loop *loop, struct hk_loop_stats *out) {

@@ -1,8 +1,10 @@
 /* TLS contexts: certificates, client verification, reload. */
 #include "net/tls_internal.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "net/tls_context.h"
+#include "os/file.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -85,7 +87,44 @@ static char *copy_path(struct hk_str path) {
     return hk_mem_copy(path.ptr, path.len);
 }
 
+/* One number for size, time and place of all files; a file that is missing counts, too. */
+static uint64_t stamp_of(const struct hk_tls *tls) {
+    const char *const paths[] = { tls->cert_file, tls->key_file, tls->client_ca_file };
+    uint64_t stamps[HK_COUNT(paths)] = { 0 };
+    for (size_t i = 0; i < HK_COUNT(paths); i++) {
+        if (paths[i] != NULL && paths[i][0] != 0) stamps[i] = hk_file_stamp(paths[i]);
+    }
+    return hk_hash64(stamps, sizeof(stamps));
+}
+
+bool hk_tls_has_changed(struct hk_tls *tls) {
+    uint64_t stamp = stamp_of(tls);
+    bool changed = stamp != tls->stamp;
+    tls->stamp = stamp;
+    return changed;
+}
+
+void hk_tls_replace(struct hk_tls *tls, struct hk_tls *next) {
+    hk_mutex_lock(&tls->lock);
+    SSL_CTX *context = tls->context;
+    char *paths[] = { tls->cert_file, tls->key_file, tls->client_ca_file };
+    tls->context = next->context;
+    tls->cert_file = next->cert_file;
+    tls->key_file = next->key_file;
+    tls->client_ca_file = next->client_ca_file;
+    tls->client_optional = next->client_optional;
+    tls->stamp = next->stamp;
+    next->context = context;
+    next->cert_file = paths[0];
+    next->key_file = paths[1];
+    next->client_ca_file = paths[2];
+    hk_mutex_unlock(&tls->lock);
+    hk_tls_destroy(next);
+}
+
 hk_err hk_tls_reload(struct hk_tls *tls) {
+    /* Before they are read: a change meanwhile is seen the next time. */
+    tls->stamp = stamp_of(tls);
     SSL_CTX *context = new_context(TLS_server_method());
     if (context == NULL) return hk_fail(HK_E_NOMEM, "TLS: out of memory");
     hk_err err = load_server(tls, context);

@@ -13,7 +13,8 @@ struct hk_tls {
     BIO_METHOD *bio_method;
     char *cert_file, *key_file, *client_ca_file;
     bool client_optional;
-    bool verify; /* client: check the server's name */
+    uint64_t stamp; /* of the files as last looked at */
+    bool verify;    /* client: check the server's name */
 };
 
 /* A BIO over os/socket.h, which never raises SIGPIPE. NULL when out of memory. */

@@ -16,6 +16,9 @@ enum {
     HK_FILE_CREATE = 4,    /* make it if missing */
     HK_FILE_EXCLUSIVE = 8, /* with CREATE: fail with -EEXIST */
     HK_FILE_TRUNCATE = 16,
+    HK_FILE_DIRECT = 32, /* writes pass by the page cache where the file system can: memory, offset
+                            and bytes of each must be multiples of HK_FILE_DIRECT_BYTES */
+    HK_FILE_DIRECT_BYTES = 4096,
 };
 
 /* Opens `path` with HK_FILE_ flags, close-on-exec; returns a descriptor. */
@@ -39,6 +42,10 @@ int hk_dir_sync(const char *path);
 
 /* Size in bytes. */
 int64_t hk_file_size(int fd);
+
+/* A number that changes with the file: made of device, inode, size and time of the last change;
+ * 0 when there is none. Follows links. */
+uint64_t hk_file_stamp(const char *path);
 
 /* Cuts or extends to `bytes`. */
 int hk_file_truncate(int fd, int64_t bytes);

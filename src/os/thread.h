@@ -23,8 +23,12 @@ void hk_thread_join(struct hk_thread *thread);
 /* Pins the calling thread to one processor; negative errno when that is not allowed. */
 int hk_thread_pin(unsigned cpu);
 
-/* Lowers the calling thread's priority (nice value for this thread). */
+/* Lowers the calling thread's priority (nice value for this thread), and it no longer interrupts
+ * another one when it wakes up (batch scheduling). */
 void hk_thread_lower_priority(int nice);
+
+/* Lets another thread of this processor run, if one waits. */
+void hk_thread_yield(void);
 
 /* Processors this process may use. */
 unsigned hk_cpu_count(void);

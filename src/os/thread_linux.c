@@ -59,7 +59,13 @@ int hk_thread_pin(unsigned cpu) {
 }
 
 void hk_thread_lower_priority(int nice_value) {
+    const struct sched_param none = { 0 };
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice_value);
+}
+
+void hk_thread_yield(void) {
+    (void)sched_yield();
 }
 
 unsigned hk_cpu_count(void) {

@@ -163,20 +163,21 @@ struct scalars {
     const double *values[HK_PROMQL_ARGUMENTS_MAX];
 };
 
+/* A missing argument counts as 1: that is what round() means by it. */
 static bool one_value(
     enum hk_promql_function_id id, const struct scalars *scalars, uint32_t step, double value,
     double *out) {
-    const double *second = scalars->values[1];
-    const double *third = scalars->values[2];
-    if (id == HK_PROMQL_FN_clamp && third[step] < second[step]) return false;
+    double second = scalars->values[1] == NULL ? 1 : scalars->values[1][step];
+    double third = scalars->values[2] == NULL ? 1 : scalars->values[2][step];
+    if (id == HK_PROMQL_FN_clamp && third < second) return false;
     if (id == HK_PROMQL_FN_clamp) {
-        *out = go_max(second[step], go_min(third[step], value));
+        *out = go_max(second, go_min(third, value));
     } else if (id == HK_PROMQL_FN_clamp_max) {
-        *out = go_max(-HUGE_VAL, go_min(second[step], value));
+        *out = go_max(-HUGE_VAL, go_min(second, value));
     } else if (id == HK_PROMQL_FN_clamp_min) {
-        *out = go_max(second[step], go_min(HUGE_VAL, value));
+        *out = go_max(second, go_min(HUGE_VAL, value));
     } else if (id == HK_PROMQL_FN_round) {
-        double inverse = 1.0 / (second == NULL ? 1 : second[step]);
+        double inverse = 1.0 / second;
         *out = floor(value * inverse + 0.5) / inverse;
     } else if (is_date(id)) {
         *out = date_function(id, whole_seconds(value));

@@ -31,12 +31,6 @@ hk_err hk_ev_hold(struct eval *eval, uint64_t count) {
         "query processing would load too many samples into memory in query execution");
 }
 
-hk_err hk_ev_nomem(const struct eval *eval) {
-    return hk_fail(
-        HK_E_NOMEM, "query needs more than its %zu bytes of memory: ask for fewer series or steps",
-        eval->arena->bytes_max);
-}
-
 hk_err hk_ev_fail_same_labels(void) {
     return hk_fail(HK_E_EXECUTION, "vector cannot contain metrics with the same labelset");
 }

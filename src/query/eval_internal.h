@@ -102,7 +102,11 @@ hk_err hk_ev_poll(struct eval *eval) HK_MUST_CHECK;
 hk_err hk_ev_hold(struct eval *eval, uint64_t count) HK_MUST_CHECK;
 
 /* Sets the text for memory that ran out and returns HK_E_NOMEM. */
-hk_err hk_ev_nomem(const struct eval *eval);
+static inline hk_err hk_ev_nomem(const struct eval *eval) {
+    return hk_fail(
+        HK_E_NOMEM, "query needs more than its %zu bytes of memory: ask for fewer series or steps",
+        eval->arena->bytes_max);
+}
 
 /* "vector cannot contain metrics with the same labelset". */
 hk_err hk_ev_fail_same_labels(void);

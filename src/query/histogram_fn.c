@@ -591,6 +591,6 @@ hk_ev_histogram_call(struct eval *eval, const struct hk_promql_node *node, struc
     };
     if (last == 0) return eval_singles(&in);
     in.first = hk_ev_scalar(eval, node->children[0]);
-    if (last > 1) in.second = hk_ev_scalar(eval, node->children[1]);
+    in.second = hk_ev_scalar(eval, node->children[last - 1]); /* the first again if it is alone */
     return eval_distributions(&in);
 }

@@ -122,7 +122,7 @@ group_labels(const struct hk_route_config *route, struct hk_labels labels, struc
 static struct group *
 make_group(struct hk_dispatch *dispatch, struct hk_labels labels, uint64_t hash) {
     struct hk_buf *scratch = &dispatch->scratch;
-    uint32_t sent_count = dispatch->respond->route_count;
+    uint32_t sent_count = dispatch->plan->route_count;
     hk_buf_clear(scratch);
     hk_group_key(labels, scratch);
     size_t bytes = sizeof(struct group) + sent_count * sizeof(struct sent) + labels_bytes(labels) +
@@ -150,7 +150,7 @@ make_group(struct hk_dispatch *dispatch, struct hk_labels labels, uint64_t hash)
     }
     for (uint32_t i = 0; i < sent_count; i++) {
         const struct sent_line *line =
-            hk_respond_sent(dispatch->respond, dispatch->respond->integrations[i].name, group->key);
+            hk_respond_sent(dispatch->respond, dispatch->plan->integrations[i].name, group->key);
         if (line == NULL) continue;
         group->sent[i] = (struct sent){ line->sent_ms, line->repeat_count };
         group->flushed = true;
@@ -163,7 +163,7 @@ make_group(struct hk_dispatch *dispatch, struct hk_labels labels, uint64_t hash)
 /* Forgets the group, also on disk if something was sent. */
 static void remove_group(struct hk_dispatch *dispatch, struct group *group) {
     bool sent = false;
-    for (uint32_t i = 0; i < dispatch->respond->route_count; i++)
+    for (uint32_t i = 0; i < dispatch->plan->route_count; i++)
         sent = sent || group->sent[i].sent_ms > 0;
     char *space = NULL;
     struct message *message =
@@ -196,9 +196,10 @@ static void remove_entry(struct hk_dispatch *dispatch, struct entry *entry) {
 /* Which integrations were told of this episode before the restart. */
 static void recall(struct hk_dispatch *dispatch, struct entry *entry) {
     const struct hk_respond *respond = dispatch->respond;
-    for (uint32_t i = 0; i < respond->route_count && respond->sent_count > 0; i++) {
+    const struct hk_respond_plan *plan = dispatch->plan;
+    for (uint32_t i = 0; i < plan->route_count && respond->sent_count > 0; i++) {
         const struct sent_line *line =
-            hk_respond_sent(respond, respond->integrations[i].name, entry->group->key);
+            hk_respond_sent(respond, plan->integrations[i].name, entry->group->key);
         uint32_t low = 0;
         uint32_t high = line == NULL ? 0 : line->told_count;
         while (low < high) { /* sorted by fingerprint */
@@ -256,7 +257,7 @@ static hk_err replace_entry(
 static hk_err
 new_entry(struct hk_dispatch *dispatch, const struct hk_alert_event *event, struct entry **out) {
     struct hk_label items[HK_LABELS_MAX];
-    struct hk_labels by = group_labels(&dispatch->respond->config.route, event->labels, items);
+    struct hk_labels by = group_labels(&dispatch->plan->config.route, event->labels, items);
     uint64_t hash = hk_labels_hash(by).low;
     if (dispatch->stats.alerts >= HK_RESPOND_ALERTS_MAX) return HK_E_LIMIT;
     struct entry *entry = copy_event(dispatch, event);
@@ -278,7 +279,7 @@ new_entry(struct hk_dispatch *dispatch, const struct hk_alert_event *event, stru
 /* The first tick of the group at or after `at_ms`, but after its last flush. (3) */
 static int64_t
 next_tick(const struct hk_dispatch *dispatch, const struct group *group, int64_t at_ms) {
-    int64_t interval_ms = dispatch->respond->config.route.group_interval_ms;
+    int64_t interval_ms = dispatch->plan->config.route.group_interval_ms;
     if (interval_ms <= 0) return at_ms;
     if (at_ms <= group->last_ms) at_ms = group->last_ms + 1;
     int64_t since_ms = at_ms - group->phase_ms;
@@ -294,7 +295,7 @@ static void set_due(struct hk_dispatch *dispatch, struct group *group, int64_t a
 
 /* Flushes, lets resolved alerts go, and plans the next time. The group may be gone afterwards. */
 static void flush_group(struct hk_dispatch *dispatch, struct group *group, int64_t now_ms) {
-    const struct hk_respond *respond = dispatch->respond;
+    const struct hk_respond_plan *plan = dispatch->plan;
     if (!group->flushed) group->phase_ms = now_ms;
     group->flushed = true;
     group->last_ms = now_ms;
@@ -310,11 +311,11 @@ static void flush_group(struct hk_dispatch *dispatch, struct group *group, int64
         return;
     }
     int64_t next_ms = INT64_MAX;
-    for (uint32_t i = 0; i < respond->route_count; i++) {
-        bool repeats = respond->integrations[i].kind == INTEGRATION_WEBHOOK &&
-                       respond->config.route.repeat_interval_ms > 0 && group->sent[i].sent_ms > 0;
+    for (uint32_t i = 0; i < plan->route_count; i++) {
+        bool repeats = plan->integrations[i].kind == INTEGRATION_WEBHOOK &&
+                       plan->config.route.repeat_interval_ms > 0 && group->sent[i].sent_ms > 0;
         if (!repeats) continue;
-        int64_t at_ms = group->sent[i].sent_ms + respond->config.route.repeat_interval_ms + 1;
+        int64_t at_ms = group->sent[i].sent_ms + plan->config.route.repeat_interval_ms + 1;
         if (at_ms < next_ms) next_ms = at_ms;
     }
     set_due(
@@ -324,7 +325,7 @@ static void flush_group(struct hk_dispatch *dispatch, struct group *group, int64
 /* Something in the group has changed. */
 static void changed(
     struct hk_dispatch *dispatch, struct group *group, const struct entry *entry, int64_t now_ms) {
-    int64_t wait_ms = dispatch->respond->config.route.group_wait_ms;
+    int64_t wait_ms = dispatch->plan->config.route.group_wait_ms;
     int64_t at_ms = group->due.at_ms;
     if (group->flushed)
         at_ms = next_tick(dispatch, group, now_ms);
@@ -341,7 +342,7 @@ static void changed(
 static hk_err
 take_event(struct hk_dispatch *dispatch, const struct hk_alert_event *event, int64_t now_ms) {
     struct entry *entry = find_entry(dispatch, event);
-    if (dispatch->respond->route_count == 0) return HK_OK;
+    if (dispatch->plan->route_count == 0) return HK_OK;
     if (entry != NULL && event->episode_ms < entry->episode_ms) return HK_OK; /* from the past */
     if (entry != NULL)
         HK_TRY(replace_entry(dispatch, entry, event, &entry));
@@ -393,12 +394,12 @@ void hk_dispatch_get_stats(const struct hk_dispatch *dispatch, struct hk_dispatc
 /* --- Start and end ---------------------------------------------------------------------------- */
 
 static hk_err open_endpoints(struct hk_dispatch *dispatch) {
-    const struct hk_respond *respond = dispatch->respond;
+    const struct hk_respond_plan *plan = dispatch->plan;
     dispatch->endpoints =
-        hk_mem_alloc((size_t)respond->route_count + 1, sizeof(dispatch->endpoints[0]));
+        hk_mem_alloc((size_t)plan->route_count + 1, sizeof(dispatch->endpoints[0]));
     if (dispatch->endpoints == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < respond->route_count && dispatch->has_transport; i++) {
-        const struct integration *integration = &respond->integrations[i];
+    for (uint32_t i = 0; i < plan->route_count && dispatch->has_transport; i++) {
+        const struct integration *integration = &plan->integrations[i];
         /* Proxies and client certificates are libcurl's business. */
         bool plain = integration->kind == INTEGRATION_WEBHOOK &&
                      integration->webhook.endpoint.proxy_url.len == 0 &&
@@ -413,11 +414,13 @@ static hk_err open_endpoints(struct hk_dispatch *dispatch) {
     return HK_OK;
 }
 
-hk_err hk_dispatch_create(
-    struct hk_respond *respond, const struct hk_transport *transport, struct hk_dispatch **out) {
+static hk_err create(
+    struct hk_respond *respond, const struct hk_respond_plan *plan,
+    const struct hk_transport *transport, struct hk_dispatch **out) {
     struct hk_dispatch *dispatch = hk_mem_alloc(1, sizeof(*dispatch));
     if (dispatch == NULL) return HK_E_NOMEM;
     dispatch->respond = respond;
+    dispatch->plan = plan;
     dispatch->has_transport = transport != NULL;
     if (transport != NULL) dispatch->transport = *transport;
     hk_buf_init(&dispatch->body, HK_RESPOND_BODY_BYTES_MAX);
@@ -431,12 +434,23 @@ hk_err hk_dispatch_create(
     return HK_OK;
 }
 
-void hk_dispatch_destroy(struct hk_dispatch *dispatch) {
-    if (dispatch == NULL) return;
-    for (uint32_t i = 0; dispatch->endpoints != NULL && i < dispatch->respond->route_count; i++) {
+hk_err hk_dispatch_create(
+    struct hk_respond *respond, const struct hk_transport *transport, struct hk_dispatch **out) {
+    return create(respond, respond->plan, transport, out);
+}
+
+/* What was posted and not answered ends here: the outbox repeats it. */
+static void close_endpoints(struct hk_dispatch *dispatch) {
+    for (uint32_t i = 0; dispatch->endpoints != NULL && i < dispatch->plan->route_count; i++) {
         if (dispatch->endpoints[i] != NULL)
             dispatch->transport.close(dispatch->transport.self, dispatch->endpoints[i]);
+        dispatch->endpoints[i] = NULL;
     }
+}
+
+void hk_dispatch_destroy(struct hk_dispatch *dispatch) {
+    if (dispatch == NULL) return;
+    close_endpoints(dispatch);
     for (uint32_t i = 0; i < dispatch->alerts.count; i++)
         hk_mem_free(dispatch->alerts.items[i]);
     for (uint32_t i = 0; i < dispatch->groups.count; i++) {
@@ -455,4 +469,111 @@ void hk_dispatch_destroy(struct hk_dispatch *dispatch) {
     hk_mem_free(dispatch->told);
     hk_mem_free(dispatch->endpoints);
     hk_mem_free(dispatch);
+}
+
+/* --- Another configuration -------------------------------------------------------------------- */
+
+/* The new integration of the same name for each old one of the route, -1 = there is none. */
+struct successors {
+    int64_t of[INTEGRATIONS_MAX];
+    uint32_t count;
+};
+
+static void find_successors(
+    const struct hk_respond_plan *old, const struct hk_respond_plan *plan, struct successors *out) {
+    out->count = old->route_count;
+    for (uint32_t i = 0; i < old->route_count; i++) {
+        out->of[i] = hk_respond_find(plan, old->integrations[i].name);
+        if (out->of[i] >= (int64_t)plan->route_count) out->of[i] = -1;
+    }
+}
+
+static uint64_t translate(const struct successors *successors, uint64_t mask) {
+    uint64_t out = 0;
+    for (uint32_t i = 0; i < successors->count; i++) {
+        if ((mask & (1ULL << i)) != 0 && successors->of[i] >= 0) out |= 1ULL << successors->of[i];
+    }
+    return out;
+}
+
+/* What was sent for the group that the alert was in counts for the one that it is in now. */
+static void
+carry_group(const struct group *old, struct group *group, const struct successors *successors) {
+    bool same = hk_str_eq(old->key, group->key);
+    for (uint32_t i = 0; i < successors->count; i++) {
+        if (successors->of[i] < 0) continue;
+        struct sent *sent = &group->sent[successors->of[i]];
+        if (old->sent[i].sent_ms <= sent->sent_ms) continue;
+        *sent = (struct sent){ old->sent[i].sent_ms, same ? old->sent[i].repeat_count : 0 };
+    }
+    if (!same) return;
+    group->flushed = old->flushed;
+    group->phase_ms = old->phase_ms;
+    group->last_ms = old->last_ms;
+}
+
+static void carry_entry(
+    struct hk_dispatch *dispatch, const struct entry *old, const struct successors *successors) {
+    const struct hk_webhook_alert *shown = &old->shown;
+    struct hk_alert_event event = {
+        .generator_url = shown->generator_url,
+        .labels = shown->labels,
+        .annotations = shown->annotations,
+        .fingerprint = shown->fingerprint,
+        .episode_ms = old->episode_ms,
+        .starts_ms = shown->starts_ms,
+        .ends_ms = shown->ends_ms,
+        .value = old->value,
+        .resolved = shown->resolved,
+    };
+    struct entry *entry = NULL;
+    if (new_entry(dispatch, &event, &entry) < 0) {
+        dispatch->stats.refused++;
+        return;
+    }
+    entry->told_firing |= translate(successors, old->told_firing);
+    entry->told_resolved |= translate(successors, old->told_resolved);
+    carry_group(old->group, entry->group, successors);
+}
+
+/* When a group that was carried over has to look what is needed. */
+static void plan_group(struct hk_dispatch *dispatch, struct group *group, int64_t now_ms) {
+    int64_t wait_ms = dispatch->plan->config.route.group_wait_ms;
+    int64_t at_ms = group->flushed ? next_tick(dispatch, group, now_ms) : INT64_MAX;
+    for (size_t i = 0; i < group->entry_count && !group->flushed; i++) {
+        int64_t entry_ms = group->entries[i]->shown.starts_ms + wait_ms;
+        if (entry_ms < at_ms) at_ms = entry_ms;
+    }
+    set_due(dispatch, group, at_ms < now_ms ? now_ms : at_ms);
+}
+
+hk_err hk_dispatch_replan(struct hk_dispatch **dispatch, struct hk_respond_plan *plan) {
+    struct hk_dispatch *old = *dispatch;
+    struct hk_dispatch *next = NULL;
+    struct successors successors;
+    char *space = NULL;
+    struct message *message = hk_respond_message(MESSAGE_PLAN, 0, &space);
+    if (message == NULL) return HK_E_NOMEM;
+    hk_err err = create(old->respond, plan, old->has_transport ? &old->transport : NULL, &next);
+    if (err < 0) {
+        hk_mem_free(message);
+        return err;
+    }
+    close_endpoints(old);
+    find_successors(old->plan, plan, &successors);
+    next->serial = old->serial;
+    next->stats = old->stats;
+    next->stats.groups = next->stats.alerts = 0;
+    for (uint32_t i = 0; i < old->alerts.count && plan->route_count > 0; i++) {
+        if (old->alerts.items[i] != NULL) carry_entry(next, old->alerts.items[i], &successors);
+    }
+    int64_t now_ms = hk_clock_realtime_ms();
+    for (uint32_t i = 0; i < next->groups.count; i++) {
+        if (next->groups.items[i] != NULL) plan_group(next, next->groups.items[i], now_ms);
+    }
+    hk_dispatch_destroy(old);
+    message->plan = plan;
+    (void)hk_respond_send(next->respond, message, true);
+    *dispatch = next;
+    return HK_OK;
 }

@@ -48,6 +48,7 @@ struct slots {
 
 struct hk_dispatch {
     struct hk_respond *respond;
+    const struct hk_respond_plan *plan; /* the outbox's, or about to be */
     struct hk_transport transport;
     bool has_transport;
     void **endpoints; /* per integration of the route, NULL: not open */

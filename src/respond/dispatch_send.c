@@ -24,8 +24,8 @@ struct sending {
 
 static enum need what_is_needed(
     const struct hk_dispatch *dispatch, const struct group *group, uint32_t index, int64_t now_ms) {
-    const struct hk_respond *respond = dispatch->respond;
-    const struct integration *integration = &respond->integrations[index];
+    const struct hk_respond_plan *plan = dispatch->plan;
+    const struct integration *integration = &plan->integrations[index];
     const struct sent *sent = &group->sent[index];
     uint64_t bit = 1ULL << index;
     bool firing = false;
@@ -44,8 +44,8 @@ static enum need what_is_needed(
     if (new_firing) return NEED_NEWS;
     if (new_resolved && integration->send_resolved) return NEED_NEWS;
     bool repeat = firing && integration->kind == INTEGRATION_WEBHOOK && sent->sent_ms > 0 &&
-                  respond->config.route.repeat_interval_ms > 0 &&
-                  now_ms - sent->sent_ms > respond->config.route.repeat_interval_ms;
+                  plan->config.route.repeat_interval_ms > 0 &&
+                  now_ms - sent->sent_ms > plan->config.route.repeat_interval_ms;
     return repeat ? NEED_REPEAT : NEED_NOTHING;
 }
 
@@ -71,7 +71,7 @@ static int by_fingerprint(const void *a, const void *b) {
 /* The alerts that the message shows, and what it tells about each. */
 static hk_err choose(
     struct hk_dispatch *dispatch, const struct group *group, uint32_t index, uint32_t *out_count) {
-    const struct integration *integration = &dispatch->respond->integrations[index];
+    const struct integration *integration = &dispatch->plan->integrations[index];
     uint32_t count = 0;
     HK_TRY(hk_mem_grow(
         &dispatch->chosen, &dispatch->chosen_capacity, group->entry_count,
@@ -271,8 +271,8 @@ static double value_of(const struct hk_webhook_alert *shown) {
 static bool notify(
     struct hk_dispatch *dispatch, struct group *group, uint32_t index, enum need need,
     int64_t now_ms) {
-    const struct hk_respond *respond = dispatch->respond;
-    const struct integration *integration = &respond->integrations[index];
+    const struct hk_respond_plan *plan = dispatch->plan;
+    const struct integration *integration = &plan->integrations[index];
     bool exec = integration->kind == INTEGRATION_EXEC;
     uint32_t count = 0;
     if (choose(dispatch, group, index, &count) < 0) return false;
@@ -292,12 +292,11 @@ static bool notify(
         .truncated_count = count - shown_count,
         .receiver = integration->receiver,
         .group_key = group->key,
-        .external_url = respond->config.external_url,
+        .external_url = plan->config.external_url,
         .group_labels = group->labels,
         .notification_id = hk_str_from(head.id),
     };
-    if (respond->config.route.group_by_all)
-        shown.group_labels_json = dispatch->chosen[0]->labels_json;
+    if (plan->config.route.group_by_all) shown.group_labels_json = dispatch->chosen[0]->labels_json;
     hk_buf_clear(&dispatch->body);
     hk_buf_clear(&dispatch->scratch);
     hk_webhook_render(&shown, &dispatch->body);
@@ -326,7 +325,7 @@ static bool notify(
 
 bool hk_dispatch_flush(struct hk_dispatch *dispatch, struct group *group, int64_t now_ms) {
     bool accepted = true;
-    for (uint32_t i = 0; i < dispatch->respond->route_count; i++) {
+    for (uint32_t i = 0; i < dispatch->plan->route_count; i++) {
         enum need need = what_is_needed(dispatch, group, i, now_ms);
         if (need != NEED_NOTHING && !notify(dispatch, group, i, need, now_ms)) accepted = false;
     }
@@ -349,12 +348,11 @@ static hk_err merge_external(
     return hk_label_set_finish(set, out);
 }
 
-void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
-    const struct hk_push_config *push = &dispatch->respond->config.push;
+static void push_event(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
+    const struct hk_push_config *push = &dispatch->plan->config.push;
     struct hk_buf *scratch = &dispatch->scratch;
     struct hk_label_set set;
     struct hk_labels labels;
-    if (push->endpoint_count == 0) return;
     hk_err err = merge_external(event->labels, push->external_labels, &set, &labels);
     hk_buf_clear(scratch);
     if (err >= 0) hk_labels_json(labels, scratch);
@@ -378,4 +376,9 @@ void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event 
     message->starts_ms = event->starts_ms;
     message->ends_ms = event->ends_ms;
     if (hk_respond_send(dispatch->respond, message, false) < 0) dispatch->stats.outbox_refused++;
+}
+
+/* Without endpoints the large label set is not even cleared. */
+void hk_dispatch_push(struct hk_dispatch *dispatch, const struct hk_alert_event *event) {
+    if (dispatch->plan->config.push.endpoint_count > 0) push_event(dispatch, event);
 }

@@ -85,6 +85,7 @@ static void remove_open(struct hk_respond *respond, struct open_row *row) {
     respond->open_count--;
     count_open(respond);
     if (row->body.ptr != NULL) hk_mem_free_at(&row->body.ptr);
+    hk_mem_free(row->held);
     hk_mem_free(row);
 }
 
@@ -130,11 +131,11 @@ static bool commit(struct hk_respond *respond) {
 
 /* --- Ends ------------------------------------------------------------------------------------- */
 
-static void end_row(
+void hk_outbox_end(
     struct hk_respond *respond, struct open_row *row, enum row_state state, bool answered,
     int status, struct hk_str text, struct hk_str output) {
     int64_t now_ms = hk_clock_realtime_ms();
-    struct integration *integration = &respond->integrations[row->integration];
+    struct integration *integration = &respond->plan->integrations[row->integration];
     struct history entry = { .created_ms = row->created_ms,
                              .finished_ms = now_ms,
                              .state = state,
@@ -156,6 +157,7 @@ static void end_row(
     integration->sent += answered;
     integration->failed += !answered;
     (void)snprintf(integration->last_text, sizeof(integration->last_text), "%s", entry.text);
+    if (row->is_exec) hk_command_release(respond, row);
     if (row->rowid > 0 && in_transaction(respond)) {
         hk_err err = answered && !row->is_exec
                          ? hk_database_remove(respond->database, row->rowid)
@@ -168,7 +170,7 @@ static void end_row(
     remove_open(respond, row);
 }
 
-static void fail_row(
+void hk_outbox_fail(
     struct hk_respond *respond, struct open_row *row, enum row_state state, int status,
     struct hk_str text) {
     enum counter stat = STAT_FAILED;
@@ -178,16 +180,17 @@ static void fail_row(
         HK_LOG_WARN, "notification %s: %s: %.*s", row->id,
         state == ROW_UNKNOWN ? "nobody knows whether the command ran" : "not delivered",
         HK_STR_ARG(hk_str_part(text, 0, 200)));
-    end_row(respond, row, state, false, status, text, (struct hk_str){ "", 0 });
+    hk_outbox_end(respond, row, state, false, status, text, (struct hk_str){ "", 0 });
 }
 
 static void retry_later(
     struct hk_respond *respond, struct open_row *row, const struct hk_post_result *result,
     int64_t now_ms) {
-    int64_t first_ms = respond->config.retry_first_ms > 0 ? respond->config.retry_first_ms
-                                                          : (int64_t)RETRY_FIRST_MS;
-    int64_t last_ms =
-        respond->config.retry_last_ms > 0 ? respond->config.retry_last_ms : (int64_t)RETRY_LAST_MS;
+    int64_t first_ms = respond->plan->config.retry_first_ms > 0
+                           ? respond->plan->config.retry_first_ms
+                           : (int64_t)RETRY_FIRST_MS;
+    int64_t last_ms = respond->plan->config.retry_last_ms > 0 ? respond->plan->config.retry_last_ms
+                                                              : (int64_t)RETRY_LAST_MS;
     int64_t delay_ms = first_ms;
     for (int i = 1; i < row->attempts && delay_ms < last_ms; i++)
         delay_ms *= 2;
@@ -207,14 +210,14 @@ take_result(struct hk_respond *respond, struct open_row *row, const struct hk_po
     row->attempts++;
     if (result->status >= 200 && result->status < 300) {
         stat_add(respond, STAT_ANSWERED, 1);
-        end_row(respond, row, ROW_DONE, true, result->status, none, none);
+        hk_outbox_end(respond, row, ROW_DONE, true, result->status, none, none);
     } else if (result->status > 0 && result->status < 500) {
-        fail_row(respond, row, ROW_FAILED, result->status, result->text);
+        hk_outbox_fail(respond, row, ROW_FAILED, result->status, result->text);
     } else if (now_ms - row->created_ms > GIVE_UP_MS) {
-        fail_row(
+        hk_outbox_fail(
             respond, row, ROW_FAILED, result->status, HK_STR("given up: nobody took it for a day"));
     } else {
-        struct integration *integration = &respond->integrations[row->integration];
+        struct integration *integration = &respond->plan->integrations[row->integration];
         integration->last_ms = now_ms;
         integration->last_status = result->status;
         (void)snprintf(
@@ -241,7 +244,7 @@ static void on_posted(void *ctx, uint64_t key, const struct hk_post_result *resu
 
 static void post_row(struct hk_respond *respond, struct open_row *row, struct hk_str body) {
     int64_t now_ms = hk_clock_realtime_ms();
-    const struct integration *integration = &respond->integrations[row->integration];
+    const struct integration *integration = &respond->plan->integrations[row->integration];
     if (row->attempts > 0) stat_add(respond, STAT_RETRIED, 1);
     hk_err err = hk_sender_post(
         respond->sender, &integration->webhook.endpoint, body, hk_str_from(row->id), on_posted,
@@ -269,7 +272,8 @@ static void send_row(struct hk_respond *respond, struct open_row *row) {
     if (err >= 0)
         post_row(respond, row, hk_buf_get(&body));
     else
-        fail_row(respond, row, ROW_FAILED, 0, HK_STR("it cannot be read back from the outbox"));
+        hk_outbox_fail(
+            respond, row, ROW_FAILED, 0, HK_STR("it cannot be read back from the outbox"));
     hk_buf_deinit(&body);
 }
 
@@ -281,96 +285,11 @@ static void send_due(struct hk_respond *respond, int64_t now_ms) {
     }
 }
 
-/* --- Commands --------------------------------------------------------------------------------- */
-
-static void
-run_command(struct hk_respond *respond, struct open_row *row, const struct message *message) {
-    struct exec_request request = { .request = row->id_hash,
-                                    .config = &respond->integrations[row->integration].exec,
-                                    .environment = message->environment,
-                                    .input = message->body };
-    hk_err err = HK_E_CLOSED;
-    if (respond->config.exec != NULL)
-        err = hk_exec_send(respond->config.exec, &request);
-    else
-        err = hk_fail(err, "commands are off: the server has no helper process");
-    if (err < 0) fail_row(respond, row, ROW_FAILED, 0, hk_str_from(hk_fail_text()));
-}
-
-static void put_output(const struct exec_report *report, struct hk_buf *out) {
-    hk_buf_str(out, report->head);
-    uint64_t kept = report->head.len + report->tail.len;
-    if (report->output_bytes > kept) {
-        hk_buf_printf(out, "\n[… %" PRIu64 " bytes are not kept …]\n", report->output_bytes - kept);
-    }
-    hk_buf_str(out, report->tail);
-}
-
-static void
-end_command(struct hk_respond *respond, struct open_row *row, const struct exec_report *report) {
-    struct hk_buf output;
-    char text[RESULT_TEXT_MAX];
-    bool fine = report->exit_code == 0 && !report->timed_out;
-    hk_buf_init(&output, 4 * HK_EXEC_OUTPUT_BYTES);
-    put_output(report, &output);
-    int len = report->signal > 0
-                  ? snprintf(text, sizeof(text), "ended by signal %d", report->signal)
-                  : snprintf(text, sizeof(text), "exit code %d", report->exit_code);
-    (void)snprintf(
-        text + len, sizeof(text) - (size_t)len, "%s after %.3f s",
-        report->timed_out ? ", timed out" : "", (double)report->duration_ns / 1e9);
-    stat_add(respond, fine ? STAT_EXEC_DONE : STAT_EXEC_FAILED, 1);
-    row->attempts = 1;
-    end_row(
-        respond, row, fine ? ROW_DONE : ROW_FAILED, fine, report->exit_code, hk_str_from(text),
-        hk_buf_get(&output));
-    hk_buf_deinit(&output);
-}
-
-static void on_report(void *self, const struct exec_report *report) {
-    struct hk_respond *respond = self;
-    size_t cursor = 0;
-    uint32_t slot = 0;
-    do {
-        slot = hk_hashindex_find(&respond->open_index, report->request, &cursor);
-        if (slot == HK_HASHINDEX_NONE) return;
-    } while (!respond->open[slot]->is_exec || respond->open[slot]->id_hash != report->request);
-    struct open_row *row = respond->open[slot];
-    if (report->state == EXEC_STARTED) {
-        row->started = true;
-        stat_add(respond, STAT_EXEC_STARTED, 1);
-    } else if (report->state == EXEC_REFUSED) {
-        fail_row(respond, row, ROW_FAILED, 0, report->text);
-    } else {
-        end_command(respond, row, report);
-    }
-}
-
-/* The helper is gone: nobody will report about its commands. */
-static void lose_commands(struct hk_respond *respond) {
-    if (atomic_load_explicit(&respond->stat[STAT_EXEC_ALIVE], memory_order_relaxed) == 0) return;
-    stat_set(respond, STAT_EXEC_ALIVE, 0);
-    hk_log(HK_LOG_ERROR, "the helper process for commands has died; commands are refused");
-    for (uint32_t i = respond->open_count; i > 0; i--) {
-        struct open_row *row = respond->open[i - 1];
-        if (row->is_exec) {
-            fail_row(
-                respond, row, ROW_UNKNOWN, 0,
-                HK_STR("the helper process died; the command may have run, ask a person"));
-        }
-    }
-}
-
-static void serve_helper(struct hk_respond *respond) {
-    if (respond->config.exec == NULL) return;
-    if (hk_exec_receive(respond->config.exec, on_report, respond) < 0) lose_commands(respond);
-}
-
 /* --- Messages --------------------------------------------------------------------------------- */
 
 static hk_err
 store(struct hk_respond *respond, const struct message *message, struct open_row *row) {
-    const struct integration *integration = &respond->integrations[message->integration];
+    const struct integration *integration = &respond->plan->integrations[message->integration];
     if (!in_transaction(respond)) return HK_E_IO;
     HK_TRY(hk_database_add(respond->database, message, integration, row->created_ms, &row->rowid));
     HK_TRY(hk_database_set_sent(
@@ -392,7 +311,7 @@ static bool take_notify(struct hk_respond *respond, const struct message *messag
     row->integration = message->integration;
     row->created_ms = hk_clock_realtime_ms();
     row->resolved = message->resolved;
-    row->is_exec = respond->integrations[message->integration].kind == INTEGRATION_EXEC;
+    row->is_exec = respond->plan->integrations[message->integration].kind == INTEGRATION_EXEC;
     err = store(respond, message, row);
     if (err < 0) {
         complain("a notification is not durable");
@@ -427,6 +346,9 @@ static bool take_message(struct hk_respond *respond, struct message *message) {
     case MESSAGE_FORGET:
         take_forget(respond, message);
         return false;
+    case MESSAGE_PLAN:
+        hk_outbox_take_plan(respond, message->plan);
+        return false;
     case MESSAGE_EVENT:
         if (respond->push != NULL) hk_push_event(respond->push, message);
         return false;
@@ -458,24 +380,22 @@ static uint32_t take_messages(struct hk_respond *respond) {
     return count;
 }
 
-/* A notification whose intent is on disk, or cannot be put there. (1) */
-static void
-go_on_notify(struct hk_respond *respond, const struct message *message, bool committed) {
+/* A notification whose intent is on disk, or cannot be put there. (1) True: it was kept. */
+static bool go_on_notify(struct hk_respond *respond, struct message *message, bool committed) {
     struct open_row *row = find_open(respond, message->id);
-    if (row == NULL) return; /* answered meanwhile */
+    if (row == NULL) return false; /* answered meanwhile */
     if (!committed) row->rowid = 0;
     if (row->is_exec) {
-        if (row->rowid > 0)
-            run_command(respond, row, message);
-        else
-            fail_row(respond, row, ROW_FAILED, 0, HK_STR("not run: its intent is not durable"));
-        return;
+        if (row->rowid > 0) return hk_command_run(respond, row, message);
+        hk_outbox_fail(respond, row, ROW_FAILED, 0, HK_STR("not run: its intent is not durable"));
+        return false;
     }
     if (row->rowid == 0) { /* (2) */
         char *copy = hk_mem_copy(message->body.ptr, message->body.len);
         if (copy != NULL) row->body = (struct hk_str){ copy, message->body.len };
     }
     if (message->send) post_row(respond, row, message->body);
+    return false;
 }
 
 /* What waited for the commit. */
@@ -485,8 +405,8 @@ static void go_on(struct hk_respond *respond, bool committed) {
         respond->after = message->later;
         if (message->kind == MESSAGE_FLUSH)
             hk_event_raise(message->event);
-        else
-            go_on_notify(respond, message, committed);
+        else if (go_on_notify(respond, message, committed))
+            continue;
         hk_mem_free(message);
     }
 }
@@ -535,7 +455,7 @@ static int64_t turn(struct hk_respond *respond) {
     int64_t now_ms = hk_clock_realtime_ms();
     hk_mutex_lock(&respond->lock);
     go_on(respond, committed);
-    serve_helper(respond);
+    hk_commands_serve(respond);
     hk_sender_run(respond->sender);
     send_due(respond, now_ms);
     int64_t next_ms = respond->push == NULL ? INT64_MAX : hk_push_run(respond->push, now_ms);
@@ -549,17 +469,34 @@ static int64_t turn(struct hk_respond *respond) {
     return count > 0 ? 0 : next_ms;
 }
 
+/* Commands that were never begun must not look as if they may have run. */
+static void give_up_waiting(struct hk_respond *respond) {
+    hk_mutex_lock(&respond->lock);
+    for (uint32_t i = respond->open_count; i > 0; i--) {
+        struct open_row *row = respond->open[i - 1];
+        if (row->held == NULL) continue;
+        hk_outbox_fail(
+            respond, row, ROW_FAILED, 0, HK_STR("not run: the server ended while it waited"));
+    }
+    hk_mutex_unlock(&respond->lock);
+    (void)commit(respond);
+}
+
 void hk_respond_run(void *self) {
     struct hk_respond *respond = self;
+    hk_thread_lower_priority(0); /* waking up must not hold up the shard that hands over */
     for (;;) {
         int64_t next_ms = turn(respond);
         if (next_ms == 0) continue;
-        if (respond->stop) return;
+        if (respond->stop) {
+            give_up_waiting(respond);
+            return;
+        }
         /* Partner: hk_respond_send, which queues first and then looks at `sleeping`. */
         atomic_store_explicit(&respond->sleeping, true, memory_order_seq_cst);
         int64_t wait_ms = next_ms == INT64_MAX ? 60000 : next_ms - hk_clock_realtime_ms();
         if (atomic_load_explicit(&respond->queue.count, memory_order_seq_cst) > 0) wait_ms = 0;
-        int fd = respond->config.exec == NULL ? -1 : hk_exec_fd(respond->config.exec);
+        int fd = respond->plan->config.exec == NULL ? -1 : hk_exec_fd(respond->plan->config.exec);
         if (wait_ms > 0) hk_sender_wait(respond->sender, fd, wait_ms);
         atomic_store_explicit(&respond->sleeping, false, memory_order_relaxed);
     }
@@ -579,14 +516,6 @@ hk_err hk_respond_send(struct hk_respond *respond, struct message *message, bool
 }
 
 /* --- After a restart -------------------------------------------------------------------------- */
-
-/* Index of an integration by its name, -1 if it is no longer configured. */
-static int64_t find_integration(const struct hk_respond *respond, struct hk_str name) {
-    for (uint32_t i = 0; i < respond->integration_count; i++) {
-        if (hk_str_eq(respond->integrations[i].name, name)) return i;
-    }
-    return -1;
-}
 
 static void remember_row(struct hk_respond *respond, const struct row *row) {
     struct history entry = { .created_ms = row->created_ms,
@@ -616,10 +545,10 @@ static hk_err recover_row(void *self, const struct row *row) {
     (void)snprintf(id, sizeof(id), "%.*s", HK_STR_ARG(row->id));
     hk_err err = add_open(respond, id, &open);
     if (err < 0) return err == HK_E_LIMIT ? HK_OK : err; /* the next restart takes them */
-    int64_t integration = find_integration(respond, row->integration);
+    int64_t integration = hk_respond_find(respond->plan, row->integration);
     open->lost = integration < 0;
     /* Behind the last one stands the nameless one of receivers that are gone. */
-    open->integration = integration < 0 ? respond->integration_count : (uint32_t)integration;
+    open->integration = integration < 0 ? respond->plan->integration_count : (uint32_t)integration;
     open->rowid = row->rowid;
     open->created_ms = row->created_ms;
     open->resolved = row->resolved;
@@ -675,11 +604,12 @@ hk_err hk_respond_recover(struct hk_respond *respond) {
     for (uint32_t i = respond->open_count; i > 0; i--) {
         struct open_row *row = respond->open[i - 1];
         if (row->is_exec) {
-            fail_row(
+            hk_outbox_fail(
                 respond, row, ROW_UNKNOWN, 0,
                 HK_STR("the server died; the command may have run, ask a person"));
         } else if (row->lost) {
-            fail_row(respond, row, ROW_FAILED, 0, HK_STR("its receiver is no longer configured"));
+            hk_outbox_fail(
+                respond, row, ROW_FAILED, 0, HK_STR("its receiver is no longer configured"));
         }
     }
     respond->start_ms = hk_clock_realtime_ms();

@@ -104,6 +104,12 @@ void hk_alert_push_destroy(struct push *push) {
     hk_mem_free(push);
 }
 
+void hk_alert_push_move(struct push *push, const struct hk_push_config *config) {
+    push->config = config;
+    for (uint32_t i = 0; i < config->endpoint_count; i++)
+        push->endpoints[i].config = &config->endpoints[i];
+}
+
 /* --- Alerts ----------------------------------------------------------------------------------- */
 
 static struct push_alert *find_alert(const struct push *push, const struct message *message) {
@@ -172,6 +178,9 @@ void hk_push_event(struct push *push, const struct message *message) {
     struct push_alert *alert = find_alert(push, message);
     hk_err err = HK_OK;
     if (alert == NULL && message->resolved) return; /* it was never pushed */
+    if (alert != NULL && message->resolved && message->starts_ms < alert->starts_ms) {
+        return; /* an end of the past: it fires anew */
+    }
     if (alert == NULL)
         err = add_alert(push, message, &alert);
     else

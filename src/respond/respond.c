@@ -8,176 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { CONFIG_BYTES_MAX = 16 << 20, SENT_BYTES_MAX = 256 << 20 };
-
-/* --- Configuration ---------------------------------------------------------------------------- */
-
-static hk_err copy_text(struct hk_arena *arena, struct hk_str *text) {
-    *text = hk_arena_str(arena, *text);
-    return text->ptr == NULL ? HK_E_NOMEM : HK_OK;
-}
-
-static hk_err check_url(struct hk_str url, struct hk_str owner) {
-    bool fine = hk_str_starts(url, HK_STR("http://")) || hk_str_starts(url, HK_STR("https://"));
-    for (size_t i = 0; i < url.len; i++)
-        fine = fine && (unsigned char)url.ptr[i] > 0x20;
-    if (fine) return HK_OK;
-    return hk_fail(
-        HK_E_INVALID, "receiver %.*s: the URL must begin with http:// or https://",
-        HK_STR_ARG(owner));
-}
-
-static hk_err
-copy_endpoint(struct hk_arena *arena, struct hk_endpoint_config *endpoint, struct hk_str owner) {
-    struct hk_str *texts[] = { &endpoint->url,       &endpoint->authorization,
-                               &endpoint->ca_file,   &endpoint->authorization_file,
-                               &endpoint->cert_file, &endpoint->key_file,
-                               &endpoint->proxy_url, &endpoint->server_name };
-    for (size_t i = 0; i < HK_COUNT(texts); i++)
-        HK_TRY(copy_text(arena, texts[i]));
-    return check_url(endpoint->url, owner);
-}
-
-static hk_err copy_exec(struct hk_arena *arena, struct hk_exec_config *exec, struct hk_str owner) {
-    const struct hk_str *from = exec->argv;
-    if (exec->argc == 0 || exec->argc > HK_EXEC_ARGUMENTS_MAX || from[0].len == 0 ||
-        from[0].ptr[0] != '/') {
-        return hk_fail(
-            HK_E_INVALID,
-            "receiver %.*s: `command` must be a list of 1 to %d strings that begins with an "
-            "absolute path",
-            HK_STR_ARG(owner), HK_EXEC_ARGUMENTS_MAX);
-    }
-    struct hk_str *argv = hk_arena_alloc(arena, exec->argc, sizeof(argv[0]));
-    if (argv == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < exec->argc; i++) {
-        argv[i] = from[i];
-        if (from[i].len > 0 && memchr(from[i].ptr, 0, from[i].len) != NULL) {
-            return hk_fail(
-                HK_E_INVALID, "receiver %.*s: `command` contains a NUL byte", HK_STR_ARG(owner));
-        }
-        HK_TRY(copy_text(arena, &argv[i]));
-    }
-    exec->argv = argv;
-    struct hk_label *env = hk_arena_alloc(arena, exec->env.count + 1, sizeof(env[0]));
-    if (env == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < exec->env.count; i++) {
-        env[i] = exec->env.items[i];
-        HK_TRY(copy_text(arena, &env[i].name));
-        HK_TRY(copy_text(arena, &env[i].value));
-    }
-    exec->env.items = env;
-    return HK_OK;
-}
-
-static hk_err add_integration(
-    struct hk_respond *respond, struct hk_str receiver, const char *kind, uint32_t number,
-    struct integration **out) {
-    struct integration *made = &respond->integrations[respond->integration_count++];
-    made->receiver = receiver;
-    made->name = hk_arena_printf(&respond->arena, "%.*s/%s/%u", HK_STR_ARG(receiver), kind, number);
-    if (made->name.ptr == NULL) return HK_E_NOMEM;
-    made->hash = hk_fnv1a(HK_FNV1A_START, made->name.ptr, made->name.len);
-    *out = made;
-    return HK_OK;
-}
-
-static hk_err add_receiver(struct hk_respond *respond, const struct hk_receiver_config *from) {
-    struct integration *made = NULL;
-    struct hk_str name = from->name;
-    HK_TRY(copy_text(&respond->arena, &name));
-    for (uint32_t i = 0; i < from->webhook_count; i++) {
-        HK_TRY(add_integration(respond, name, "webhook", i, &made));
-        made->kind = INTEGRATION_WEBHOOK;
-        made->webhook = from->webhooks[i];
-        made->send_resolved = from->webhooks[i].send_resolved;
-        HK_TRY(copy_endpoint(&respond->arena, &made->webhook.endpoint, name));
-    }
-    for (uint32_t i = 0; i < from->exec_count; i++) {
-        HK_TRY(add_integration(respond, name, "exec", i, &made));
-        made->kind = INTEGRATION_EXEC;
-        made->exec = from->execs[i];
-        made->send_resolved = from->execs[i].send_resolved;
-        HK_TRY(copy_exec(&respond->arena, &made->exec, name));
-    }
-    return HK_OK;
-}
-
-static hk_err copy_route(struct hk_respond *respond) {
-    struct hk_route_config *route = &respond->config.route;
-    struct hk_str *names =
-        hk_arena_alloc(&respond->arena, route->group_by_count + 1, sizeof(names[0]));
-    if (names == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < route->group_by_count; i++) {
-        names[i] = route->group_by[i];
-        HK_TRY(copy_text(&respond->arena, &names[i]));
-    }
-    route->group_by = names;
-    return copy_text(&respond->arena, &route->receiver);
-}
-
-/* The route's receiver first, so that its integrations are bits of a mask from 0. */
-static hk_err copy_receivers(struct hk_respond *respond, const struct hk_respond_config *config) {
-    size_t count = 1; /* the nameless one, for what is left of receivers that are gone */
-    uint32_t chosen = UINT32_MAX;
-    struct hk_str wanted = config->route.receiver;
-    if (config->receiver_count > HK_RESPOND_RECEIVERS_MAX)
-        return hk_fail(HK_E_LIMIT, "more than %d receivers", HK_RESPOND_RECEIVERS_MAX);
-    for (uint32_t i = 0; i < config->receiver_count; i++) {
-        const struct hk_receiver_config *receiver = &config->receivers[i];
-        count += (size_t)receiver->webhook_count + receiver->exec_count;
-        if (hk_str_eq(receiver->name, wanted)) chosen = i;
-    }
-    if (wanted.len > 0 && chosen == UINT32_MAX) {
-        return hk_fail(
-            HK_E_INVALID, "route: there is no receiver named \"%.*s\"", HK_STR_ARG(wanted));
-    }
-    respond->integrations =
-        hk_arena_alloc(&respond->arena, count, sizeof(respond->integrations[0]));
-    if (respond->integrations == NULL) return HK_E_NOMEM;
-    if (chosen != UINT32_MAX) HK_TRY(add_receiver(respond, &config->receivers[chosen]));
-    respond->route_count = respond->integration_count;
-    if (respond->route_count > INTEGRATIONS_MAX) {
-        return hk_fail(
-            HK_E_LIMIT, "receiver %.*s: more than %d integrations", HK_STR_ARG(wanted),
-            INTEGRATIONS_MAX);
-    }
-    for (uint32_t i = 0; i < config->receiver_count; i++) {
-        if (i != chosen) HK_TRY(add_receiver(respond, &config->receivers[i]));
-    }
-    respond->integrations[respond->integration_count].name = HK_STR("(receiver is gone)");
-    return HK_OK;
-}
-
-static hk_err copy_push(struct hk_respond *respond, const struct hk_push_config *from) {
-    struct hk_push_config *push = &respond->config.push;
-    uint32_t labels = from->external_labels.count;
-    struct hk_endpoint_config *endpoints =
-        hk_arena_alloc(&respond->arena, from->endpoint_count + 1, sizeof(endpoints[0]));
-    struct hk_label *items = hk_arena_alloc(&respond->arena, labels + 1, sizeof(items[0]));
-    if (endpoints == NULL || items == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < from->endpoint_count; i++) {
-        endpoints[i] = from->endpoints[i];
-        HK_TRY(copy_endpoint(&respond->arena, &endpoints[i], HK_STR("alertmanagers")));
-    }
-    for (uint32_t i = 0; i < labels; i++) {
-        items[i] = from->external_labels.items[i];
-        HK_TRY(copy_text(&respond->arena, &items[i].name));
-        HK_TRY(copy_text(&respond->arena, &items[i].value));
-    }
-    push->endpoints = endpoints;
-    push->external_labels = (struct hk_labels){ items, labels };
-    return HK_OK;
-}
-
-static hk_err copy_config(struct hk_respond *respond, const struct hk_respond_config *config) {
-    respond->config = *config;
-    HK_TRY(copy_text(&respond->arena, &respond->config.directory));
-    HK_TRY(copy_text(&respond->arena, &respond->config.external_url));
-    HK_TRY(copy_route(respond));
-    HK_TRY(copy_receivers(respond, config));
-    return copy_push(respond, &config->push);
-}
+enum { SENT_BYTES_MAX = 256 << 20 };
 
 /* --- Start and end ---------------------------------------------------------------------------- */
 
@@ -191,6 +22,7 @@ static void free_respond(struct hk_respond *respond) {
     for (;;) {
         struct message *message = hk_respond_queue_pop(&respond->queue);
         if (message == NULL) break;
+        hk_respond_plan_destroy(message->plan);
         hk_mem_free(message);
     }
     hk_alert_push_destroy(respond->push);
@@ -201,14 +33,14 @@ static void free_respond(struct hk_respond *respond) {
     hk_mem_free(respond->sent);
     hk_hashindex_deinit(&respond->sent_index);
     hk_arena_deinit(&respond->sent_arena);
-    hk_arena_deinit(&respond->arena);
+    hk_respond_plan_destroy(respond->plan);
     hk_mutex_deinit(&respond->lock);
     hk_mem_free(respond);
 }
 
 /* A file that SQLite finds damaged is put aside, named in the log, and a new one begun. */
 static hk_err open_database(struct hk_respond *respond) {
-    struct hk_str directory = respond->config.directory;
+    struct hk_str directory = respond->plan->config.directory;
     hk_err err = hk_database_open(directory, &respond->database);
     if (err != HK_E_CORRUPT) return err;
     static const char *const endings[] = { "", "-wal", "-shm" };
@@ -228,12 +60,12 @@ static hk_err open_database(struct hk_respond *respond) {
 }
 
 static hk_err begin(struct hk_respond *respond, const struct hk_respond_config *config) {
-    HK_TRY(copy_config(respond, config));
+    HK_TRY(hk_respond_plan_create(config, &respond->plan));
     respond->history = hk_mem_alloc(HK_RESPOND_HISTORY_MAX, sizeof(respond->history[0]));
     if (respond->history == NULL) return HK_E_NOMEM;
     HK_TRY(hk_sender_create(&respond->sender));
-    if (respond->config.push.endpoint_count > 0)
-        HK_TRY(hk_alert_push_create(&respond->config.push, respond->sender, &respond->push));
+    if (respond->plan->config.push.endpoint_count > 0)
+        HK_TRY(hk_alert_push_create(&respond->plan->config.push, respond->sender, &respond->push));
     HK_TRY(open_database(respond));
     stat_set(respond, STAT_EXEC_ALIVE, config->exec != NULL && hk_exec_fd(config->exec) >= 0);
     HK_TRY(hk_respond_recover(respond));
@@ -245,7 +77,6 @@ static hk_err begin(struct hk_respond *respond, const struct hk_respond_config *
 hk_err hk_respond_create(const struct hk_respond_config *config, struct hk_respond **out) {
     struct hk_respond *respond = hk_mem_alloc(1, sizeof(*respond));
     if (respond == NULL) return HK_E_NOMEM;
-    hk_arena_init(&respond->arena, CONFIG_BYTES_MAX);
     hk_arena_init(&respond->sent_arena, SENT_BYTES_MAX);
     hk_mutex_init(&respond->lock);
     hk_respond_queue_init(&respond->queue);
@@ -310,6 +141,9 @@ void hk_respond_get_stats(struct hk_respond *respond, struct hk_respond_stats *o
         .exec_failed = stat_get(respond, STAT_EXEC_FAILED),
         .exec_refused = stat_get(respond, STAT_EXEC_REFUSED),
         .exec_unknown = stat_get(respond, STAT_EXEC_UNKNOWN),
+        .exec_crowded = stat_get(respond, STAT_EXEC_CROWDED),
+        .exec_running = (uint32_t)stat_get(respond, STAT_EXEC_RUNNING),
+        .exec_waiting = (uint32_t)stat_get(respond, STAT_EXEC_WAITING),
         .push_sent = stat_get(respond, STAT_PUSH_SENT),
         .push_failed = stat_get(respond, STAT_PUSH_FAILED),
         .push_dropped = stat_get(respond, STAT_PUSH_DROPPED),
@@ -379,9 +213,9 @@ static void put_integration(const struct integration *integration, struct hk_buf
 void hk_respond_json_receivers(struct hk_respond *respond, struct hk_buf *out) {
     hk_mutex_lock(&respond->lock);
     hk_buf_char(out, '[');
-    for (uint32_t i = 0; i < respond->integration_count; i++) {
+    for (uint32_t i = 0; i < respond->plan->integration_count; i++) {
         if (i > 0) hk_buf_char(out, ',');
-        put_integration(&respond->integrations[i], out);
+        put_integration(&respond->plan->integrations[i], out);
     }
     hk_buf_char(out, ']');
     hk_mutex_unlock(&respond->lock);
@@ -418,7 +252,7 @@ put_open(const struct hk_respond *respond, const struct open_row *row, struct hk
                              .is_exec = row->is_exec,
                              .resolved = row->resolved,
                              .attempts = row->attempts };
-    const struct integration *integration = &respond->integrations[row->integration];
+    const struct integration *integration = &respond->plan->integrations[row->integration];
     (void)snprintf(entry.id, sizeof(entry.id), "%s", row->id);
     (void)snprintf(
         entry.integration, sizeof(entry.integration), "%.*s", HK_STR_ARG(integration->name));

@@ -35,12 +35,13 @@ struct hk_webhook_config {
 struct hk_exec_config {
     const struct hk_str *argv; /* [0] is an absolute path; no shell */
     uint32_t argc;
-    struct hk_labels env; /* variables to add to hark's own */
-    int64_t timeout_ms;   /* then SIGTERM to the process group, 0 = 30 s */
-    int64_t kill_wait_ms; /* after it SIGKILL, 0 = 5 s */
-    bool send_resolved;   /* run also on resolved; default false */
-    uint64_t memory_max;  /* RLIMIT_AS in bytes, 0 = none */
-    uint64_t cpu_s_max;   /* RLIMIT_CPU in seconds, 0 = none */
+    struct hk_labels env;     /* variables to add to hark's own */
+    int64_t timeout_ms;       /* then SIGTERM to the process group, 0 = 30 s */
+    int64_t kill_wait_ms;     /* after it SIGKILL, 0 = 5 s */
+    bool send_resolved;       /* run also on resolved; default false */
+    uint64_t memory_max;      /* RLIMIT_AS in bytes, 0 = none */
+    uint64_t cpu_s_max;       /* RLIMIT_CPU in seconds, 0 = none */
+    uint32_t concurrency_max; /* runs at a time, more wait; 0 = no limit of its own */
 };
 
 struct hk_receiver_config {
@@ -82,7 +83,19 @@ struct hk_respond_config {
 };
 
 struct hk_respond;
+struct hk_respond_plan;
 struct hk_dispatch;
+
+/* Checks and copies a configuration for hk_dispatch_replan(). Any thread. HK_E_INVALID (says
+ * which), HK_E_LIMIT, HK_E_NOMEM. */
+hk_err hk_respond_plan_create(const struct hk_respond_config *config, struct hk_respond_plan **out)
+    HK_MUST_CHECK;
+
+/* NULL is fine. */
+void hk_respond_plan_destroy(struct hk_respond_plan *plan);
+
+/* Do they say the same? */
+bool hk_respond_plan_same(const struct hk_respond_plan *left, const struct hk_respond_plan *right);
 
 /* Opens the outbox, reads what is unanswered and starts the thread. HK_E_INVALID for a
  * configuration error (says which), HK_E_IO, HK_E_CORRUPT. */
@@ -98,6 +111,15 @@ hk_err hk_dispatch_create(
     struct hk_respond *respond, const struct hk_transport *transport,
     struct hk_dispatch **out) HK_MUST_CHECK;
 void hk_dispatch_destroy(struct hk_dispatch *dispatch);
+
+/*
+ * Reload, on the dispatcher's thread: replaces `*dispatch` by one for `plan` that knows what was
+ * told to whom (by the integrations' names), and hands the plan to the outbox, where open
+ * notifications go on. The configuration's directory and `exec` stay those of the start. There is
+ * one dispatcher. On failure (HK_E_NOMEM) everything is as before and the plan stays the caller's.
+ */
+hk_err
+hk_dispatch_replan(struct hk_dispatch **dispatch, struct hk_respond_plan *plan) HK_MUST_CHECK;
 
 /*
  * An alert fires or is resolved: the sink of alert/alert.h. With group_wait 0 the notification is
@@ -135,6 +157,8 @@ void hk_dispatch_get_stats(const struct hk_dispatch *dispatch, struct hk_dispatc
 struct hk_respond_stats {
     uint64_t queued, refused, written, answered, retried, failed, duplicates_after_restart;
     uint64_t exec_started, exec_done, exec_failed, exec_refused, exec_unknown;
+    uint64_t exec_crowded; /* refused (and counted there) because too many waited */
+    uint32_t exec_running, exec_waiting;
     uint64_t push_sent, push_failed, push_dropped;
     uint32_t unanswered; /* rows in the outbox */
     uint32_t push_alerts;

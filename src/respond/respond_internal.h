@@ -34,11 +34,25 @@ struct integration {
         struct hk_exec_config exec;
     };
     /* Written by the outbox's thread, read under the lock. */
+    uint32_t running, waiting;               /* commands */
+    struct open_row *held_first, *held_last; /* those that wait */
     uint64_t sent, failed;
     int64_t last_ms;
     int last_status;
     char last_text[RESULT_TEXT_MAX];
 };
+
+/* One configuration: immutable, but for the integrations' last results. */
+struct hk_respond_plan {
+    struct hk_arena arena;
+    struct hk_respond_config config;
+    struct integration *integrations; /* all; those of the route's receiver come first */
+    uint32_t integration_count, route_count;
+    struct hk_hash128 digest, push_digest; /* of everything, of what the push needs */
+};
+
+/* Index of an integration by its name, -1 if it is not configured. */
+int64_t hk_respond_find(const struct hk_respond_plan *plan, struct hk_str name);
 
 /* --- Messages to the outbox ------------------------------------------------------------------- */
 
@@ -53,6 +67,7 @@ enum message_kind {
     MESSAGE_NOTIFY, /* make durable; `send`: and send, otherwise the shard has */
     MESSAGE_RESULT, /* the shard's answer */
     MESSAGE_FORGET, /* the group is gone */
+    MESSAGE_PLAN,   /* another configuration from here on */
     MESSAGE_EVENT,  /* for the push to Alertmanagers */
     MESSAGE_FLUSH,  /* raises `event` when all before it is durable */
     MESSAGE_STOP,
@@ -73,6 +88,7 @@ struct message {
     const struct told *told;
     struct hk_post_result result;
     struct hk_event *event;
+    struct hk_respond_plan *plan; /* MESSAGE_PLAN: owned */
     /* MESSAGE_EVENT */
     uint64_t fingerprint;
     int64_t starts_ms, ends_ms;
@@ -227,6 +243,9 @@ hk_err hk_sender_post(
     struct hk_str id, void (*done)(void *ctx, uint64_t key, const struct hk_post_result *result),
     void *ctx, uint64_t key) HK_MUST_CHECK;
 
+/* Ends the transfers of `ctx` without a word to it. */
+void hk_sender_forget(struct sender *sender, const void *ctx);
+
 /* Moves transfers on and calls `done` of those that ended. */
 void hk_sender_run(struct sender *sender);
 
@@ -243,6 +262,9 @@ struct push;
 hk_err hk_alert_push_create(
     const struct hk_push_config *config, struct sender *sender, struct push **out) HK_MUST_CHECK;
 void hk_alert_push_destroy(struct push *push);
+
+/* The same configuration at another address. */
+void hk_alert_push_move(struct push *push, const struct hk_push_config *config);
 
 /* Takes in an event. */
 void hk_push_event(struct push *push, const struct message *message);
@@ -268,7 +290,10 @@ struct open_row {
     uint32_t integration, slot;
     int attempts;
     bool resolved, sending, is_exec, started;
-    bool lost; /* its integration is no longer configured */
+    bool lost;            /* its integration is no longer configured */
+    bool handed;          /* a command: the helper has it */
+    struct message *held; /* a command that waits for another to end; owned */
+    struct open_row *held_next;
     char id[ID_BYTES_MAX];
     struct hk_str body; /* only while it is not on disk */
 };
@@ -286,10 +311,7 @@ struct history {
 };
 
 struct hk_respond {
-    struct hk_arena arena; /* configuration */
-    struct hk_respond_config config;
-    struct integration *integrations; /* all; those of the route's receiver come first */
-    uint32_t integration_count, route_count;
+    struct hk_respond_plan *plan; /* replaced by the thread, under the lock */
     struct queue queue;
     _Atomic bool sleeping; /* the thread waits, or is about to */
     struct hk_thread thread;
@@ -311,6 +333,9 @@ struct hk_respond {
     struct message **after_last;
     int64_t trim_ms, start_ms;
     bool claims_checked, untrimmed;
+    bool commands_ended; /* those that wait may begin */
+    uint32_t commands_running, commands_waiting;
+    size_t held_bytes;
     _Atomic uint64_t stat[24]; /* enum counter */
     /* Under the lock. */
     struct hk_mutex lock;
@@ -338,6 +363,9 @@ enum counter {
     STAT_PUSH_ALERTS,
     STAT_EXEC_ALIVE,
     STAT_COMMIT_NS,
+    STAT_EXEC_CROWDED,
+    STAT_EXEC_RUNNING,
+    STAT_EXEC_WAITING,
 };
 
 static inline void stat_add(struct hk_respond *respond, enum counter stat, uint64_t count) {
@@ -350,6 +378,31 @@ static inline void stat_set(struct hk_respond *respond, enum counter stat, uint6
 
 /* Any thread: queues a message and wakes the outbox. */
 hk_err hk_respond_send(struct hk_respond *respond, struct message *message, bool force);
+
+/* The outbox's parts, on its thread and under the lock. */
+
+/* Ends a row: into the history, off the disk or marked there, counted; the row is gone. */
+void hk_outbox_end(
+    struct hk_respond *respond, struct open_row *row, enum row_state state, bool answered,
+    int status, struct hk_str text, struct hk_str output);
+void hk_outbox_fail(
+    struct hk_respond *respond, struct open_row *row, enum row_state state, int status,
+    struct hk_str text);
+
+/* Another configuration; takes it. */
+void hk_outbox_take_plan(struct hk_respond *respond, struct hk_respond_plan *plan);
+
+/* A command whose intent is durable: runs, waits or is refused. True: `message` was taken. */
+bool hk_command_run(struct hk_respond *respond, struct open_row *row, struct message *message);
+
+/* The row ends: gives back its place among those that run or wait. */
+void hk_command_release(struct hk_respond *respond, struct open_row *row);
+
+/* Takes the helper's reports and starts what waited. */
+void hk_commands_serve(struct hk_respond *respond);
+
+/* Running and waiting commands go over to the integrations of the new plan, by name. */
+void hk_commands_replan(struct hk_respond *respond, struct hk_respond_plan *plan);
 
 /* Body of the thread. */
 void hk_respond_run(void *self);

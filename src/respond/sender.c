@@ -81,6 +81,17 @@ void hk_sender_destroy(struct sender *sender) {
     hk_mem_free(sender);
 }
 
+void hk_sender_forget(struct sender *sender, const void *ctx) {
+    struct transfer *next = NULL;
+    for (struct transfer *transfer = sender->transfers; transfer != NULL; transfer = next) {
+        next = transfer->next;
+        if (transfer->ctx != ctx) continue;
+        (void)curl_multi_remove_handle(sender->multi, transfer->easy);
+        unlist(sender, transfer);
+        free_transfer(transfer);
+    }
+}
+
 static size_t keep_answer(char *data, size_t size, size_t count, void *ctx) {
     struct transfer *transfer = ctx;
     size_t bytes = size * count;

@@ -265,7 +265,7 @@ hk_err hk_block_stamps_get(
     struct hk_block_stamp_slot *slot =
         &work->stamps[(column + block->serial * 5) % HK_BLOCK_STAMP_SLOTS];
     if (slot->serial != block->serial || slot->column != column) {
-        struct hk_block_stamps entry;
+        struct hk_block_stamps entry = { 0 };
         HK_TRY(hk_block_stamps_entry(block, work, column, &entry));
         const uint8_t *from = entry.inline_bytes;
         if (from == NULL) {

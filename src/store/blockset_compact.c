@@ -265,6 +265,8 @@ merge_exemplars(struct compaction *compaction, struct input *const *same, uint32
         }
         if (best == count) break;
         struct hk_merge_source *source = &sources[best];
+        if (HK_NEVER(source->payloads == NULL))
+            return hk_fail(HK_E_CORRUPT, "block: exemplars without bytes");
         HK_TRY(add_payload(
             compaction, output, source->stamps_ms[source->at], source->payloads[source->at]));
         source->at++;

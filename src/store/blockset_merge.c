@@ -124,7 +124,7 @@ static hk_err merge_sources(
             memcpy(
                 merged.values + merged.count, source->values + run.first,
                 run.count * sizeof(*merged.values));
-        } else {
+        } else if (merged.payloads != NULL) {
             memcpy(
                 merged.payloads + merged.count, source->payloads + run.first,
                 run.count * sizeof(*merged.payloads));

@@ -472,7 +472,7 @@ static void live_until_death(uint32_t *out_maybe) {
             if (err != HK_MORE) break;
         }
     }
-    if (err >= 0) err = hk_blockset_retain(set, start_ms);
+    if (err >= 0 && hk_blockset_retain(set, start_ms) < 0) hk_fail_clear();
     hk_blockset_close(set);
 }
 

@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { FOLD_TURN = 8192, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+enum { FOLD_TURN = 1024, CHUNK_SAMPLES = HK_BLOCK_CHUNK_COUNT_MAX };
+
+static void breathe(const struct hk_store *store) {
+    if (store->options.breathe != NULL) store->options.breathe(store->options.self);
+}
 
 static hk_err reserve_tails(struct hk_store *store, uint32_t count) {
     while (store->tails_count < count) {
@@ -79,6 +83,7 @@ hk_err hk_fold_records(
         if (err >= 0) err = fold_turn(store, records, &at, count, base_ms);
         hk_rwlock_unlock(&store->tails_lock);
         if (err < 0) return err;
+        breathe(store);
     }
     atomic_fetch_add_explicit(&store->folded, count, memory_order_relaxed);
     return HK_OK;
@@ -133,6 +138,7 @@ hk_err hk_fold_slab(struct hk_store *store, const struct hk_slab *slab) {
 /* ------------------------------------------------------------------ flush */
 
 struct flush {
+    struct hk_directory_view *view;
     struct hk_store *store;
     struct hk_block_writer *writer;
     int64_t *stamps;
@@ -258,7 +264,7 @@ static struct hk_side_tail *side_tail_of(struct hk_store *store, uint32_t ref) {
 
 static hk_err flush_series(struct flush *flush, uint32_t ref) {
     struct hk_label items[HK_LABELS_MAX];
-    struct hk_labels labels = hk_directory_labels(flush->store->directory, ref, items);
+    struct hk_labels labels = hk_view_labels(flush->view, ref, items);
     HK_TRY(hk_block_writer_series(flush->writer, labels));
     HK_TRY(flush_floats(flush, ref));
     struct hk_side_tail *side = side_tail_of(flush->store, ref);
@@ -276,31 +282,44 @@ static hk_err flush_series(struct flush *flush, uint32_t ref) {
     return flush_kind(flush, side, HK_SIDE_HISTOGRAM, HK_BLOCK_HISTOGRAM);
 }
 
-static bool has_data(struct hk_store *store, uint32_t ref, const uint64_t *late_refs) {
+static bool has_data(struct hk_store *store, uint32_t ref) {
     const struct hk_tail *tail = hk_grow_at(&store->tails, ref);
-    if (tail->count > 0 || (late_refs[ref >> 6] >> (ref & 63) & 1) != 0) return true;
+    if (tail->count > 0) return true;
     const struct hk_side_tail *side = side_tail_of(store, ref);
     return side != NULL && side->count > 0;
 }
 
-static hk_err write_block(struct flush *flush) {
-    struct hk_store *store = flush->store;
+uint64_t *hk_fold_used(struct hk_store *store) {
     uint32_t count = store->tails_count;
-    uint64_t *late_refs HK_CLEANUP(hk_mem_free_at) =
-        hk_mem_alloc((size_t)count / 64 + 1, sizeof(uint64_t));
-    uint32_t *order HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc((size_t)count + 1, sizeof(uint32_t));
-    if (late_refs == NULL || order == NULL) return HK_E_NOMEM;
+    uint64_t *used = hk_mem_alloc((size_t)count / 64 + 1, sizeof(uint64_t));
+    if (used == NULL) return NULL;
     for (size_t i = 0; i < store->late_count; i++) {
         uint32_t ref = store->late[i].ref;
-        late_refs[ref >> 6] |= 1ULL << (ref & 63);
+        used[ref >> 6] |= 1ULL << (ref & 63);
     }
+    for (uint32_t ref = 0; ref < count; ref++) {
+        if (has_data(store, ref)) used[ref >> 6] |= 1ULL << (ref & 63);
+    }
+    return used;
+}
+
+static hk_err write_block(struct flush *flush, int64_t now_ms) {
+    struct hk_store *store = flush->store;
+    uint32_t count = store->tails_count;
+    uint64_t *with_data HK_CLEANUP(hk_mem_free_at) = hk_fold_used(store);
+    uint32_t *order HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc((size_t)count + 1, sizeof(uint32_t));
+    if (with_data == NULL || order == NULL) return HK_E_NOMEM;
     uint32_t used = 0;
     for (uint32_t ref = 0; ref < count; ref++) {
-        if (has_data(store, ref, late_refs)) order[used++] = ref;
+        if ((with_data[ref >> 6] >> (ref & 63) & 1) != 0) order[used++] = ref;
     }
-    HK_TRY(hk_directory_sort(store->directory, order, used));
     for (uint32_t i = 0; i < used; i++)
+        HK_TRY(hk_retire_seen(store, order[i], now_ms));
+    HK_TRY(hk_view_sort(flush->view, order, used));
+    for (uint32_t i = 0; i < used; i++) {
         HK_TRY(flush_series(flush, order[i]));
+        breathe(store);
+    }
     return HK_OK;
 }
 
@@ -331,7 +350,6 @@ static void forget_tails(struct hk_store *store) {
 }
 
 hk_err hk_flush_tails(struct hk_store *store, int64_t now_ms) {
-    (void)now_ms;
     if (atomic_load_explicit(&store->tail_samples, memory_order_relaxed) == 0) return HK_OK;
     if (store->late_count > 1) {
         hk_rwlock_write(&store->tails_lock);
@@ -344,7 +362,9 @@ hk_err hk_flush_tails(struct hk_store *store, int64_t now_ms) {
     struct flush flush = { .store = store };
     hk_err err = hk_blockset_writer(store->blocks, 0, flush_note(store, note), &flush.writer);
     if (err < 0) return err;
-    err = write_block(&flush);
+    flush.view = hk_directory_hold(store->directory);
+    err = write_block(&flush, now_ms);
+    hk_directory_release(store->directory, flush.view);
     hk_mem_free(flush.stamps);
     hk_mem_free(flush.values);
     hk_mem_free(flush.payloads);

@@ -25,13 +25,12 @@ static inline void hk_grow_init(struct hk_grow *grow, size_t item_bytes) {
 /* Frees the chunks. */
 static inline void hk_grow_deinit(struct hk_grow *grow) {
     for (size_t i = 0; i < HK_GROW_CHUNKS_MAX; i++) {
-        unsigned char *chunk = atomic_load_explicit(&grow->chunks[i], memory_order_relaxed);
-        if (chunk == NULL) break;
-        hk_mem_free(chunk);
+        hk_mem_free(atomic_load_explicit(&grow->chunks[i], memory_order_relaxed));
     }
 }
 
-/* Writer: makes item `index` (the next one) usable, zeroed. HK_E_NOMEM, HK_E_LIMIT. */
+/* Writer: makes item `index` usable (chunks before it may be missing), zeroed. HK_E_NOMEM,
+ * HK_E_LIMIT. */
 static inline hk_err hk_grow_reserve(struct hk_grow *grow, uint32_t index) {
     uint32_t chunk = index >> HK_GROW_CHUNK_BITS;
     if (HK_UNLIKELY(chunk >= HK_GROW_CHUNKS_MAX)) return HK_E_LIMIT;
@@ -42,6 +41,13 @@ static inline hk_err hk_grow_reserve(struct hk_grow *grow, uint32_t index) {
     /* Pairs with the acquire in hk_grow_at of any reader. */
     atomic_store_explicit(&grow->chunks[chunk], memory, memory_order_release);
     return HK_OK;
+}
+
+/* Is item `index` reserved? */
+static inline bool hk_grow_has(const struct hk_grow *grow, uint32_t index) {
+    uint32_t chunk = index >> HK_GROW_CHUNK_BITS;
+    return chunk < HK_GROW_CHUNKS_MAX &&
+           atomic_load_explicit(&grow->chunks[chunk], memory_order_acquire) != NULL;
 }
 
 /* Address of a reserved item. */

@@ -98,6 +98,7 @@ hk_err hk_shard_init(struct hk_store_shard *shard, struct hk_store *store, uint3
     hk_buf_init(&shard->side[1], SIDE_BYTES_MAX);
     shard->open = slab_get(store);
     shard->published_open = shard->open;
+    if (shard->open != NULL) shard->open->serial = 1;
     return shard->open == NULL ? HK_E_NOMEM : HK_OK;
 }
 
@@ -130,6 +131,7 @@ static hk_err rotate(struct hk_store_shard *shard) {
     struct hk_slab *fresh = slab_get(store);
     if (fresh == NULL) return HK_E_LIMIT;
     struct hk_slab *full = shard->open;
+    fresh->serial = full->serial + 1;
     full->last_commit = shard->commit_next;
     atomic_store_explicit(&full->count, full->used, memory_order_release);
     atomic_store_explicit(&full->side_count, full->side_used, memory_order_release);
@@ -322,6 +324,18 @@ struct hk_slab *hk_shard_take_closed(struct hk_store_shard *shard) {
     if (slab != NULL && slab->last_commit > durable) slab = NULL;
     hk_mutex_unlock(&shard->store->slabs_lock);
     return slab;
+}
+
+void hk_store_swept(struct hk_store_shard *shard) {
+    const struct hk_slab *open = shard->open;
+    bool empty = open->used == 0 && open->side_used == 0;
+    shard->swept_serial = empty ? open->serial - 1 : open->serial;
+    hk_store_forgot(shard);
+}
+
+void hk_store_forgot(struct hk_store_shard *shard) {
+    /* Pairs with the acquire in hk_retire_step. */
+    atomic_fetch_sub_explicit(&shard->store->retire.waiting, 1, memory_order_release);
 }
 
 void hk_store_state_mark(struct hk_store_shard *shard) {

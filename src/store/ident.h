@@ -19,12 +19,14 @@ struct hk_form {
     uint32_t ref;
     uint32_t key_bytes;
     uint32_t next; /* form that followed last time, HK_REF_NONE = unknown */
-    uint32_t reserved;
+    uint32_t used; /* seen since the last sweep; of a free form: the next free one plus 1 */
 };
 
 struct hk_ident {
     struct hk_form **chunks; /* HK_IDENT_CHUNK forms each */
-    uint32_t count;
+    uint32_t count;          /* forms given out, free ones among them */
+    uint32_t free_first;     /* plus 1, 0 = none */
+    uint32_t free_count;
     size_t chunk_count, chunk_capacity;
     uint32_t *slots; /* form + 1 by hash, 0 = free */
     uint64_t mask;
@@ -86,7 +88,9 @@ hk_ident_advance(struct hk_ident *ident, struct hk_ident_cursor *cursor, uint32_
     if (HK_UNLIKELY(cursor->form == HK_REF_NONE)) {
         if (!cursor->started) cursor->first = form;
     } else {
-        hk_ident_form(ident, cursor->form)->next = form;
+        struct hk_form *before = hk_ident_form(ident, cursor->form);
+        before->next = form;
+        before->used = 1;
     }
     cursor->started = true;
     cursor->form = form;
@@ -98,6 +102,15 @@ hk_ident_advance(struct hk_ident *ident, struct hk_ident_cursor *cursor, uint32_
  */
 uint32_t
 hk_ident_find(struct hk_ident *ident, struct hk_ident_cursor *cursor, struct hk_hash128 hash);
+
+/*
+ * Looks at forms from `*at` on, at most `budget` of them, and drops those whose ref `leaves` names;
+ * with `aging` also those that were not seen since the last sweep (they are found again by their
+ * labels). `*at` moves on; true: all were seen. Cursors stay valid: what they predict is compared.
+ */
+bool hk_ident_sweep(
+    struct hk_ident *ident, uint32_t *at, uint32_t budget, bool aging,
+    bool (*leaves)(void *self, uint32_t ref), void *self);
 
 /* Adds a form of `ref` and moves the cursor to it. HK_E_NOMEM, HK_E_LIMIT (memory budget). */
 hk_err hk_ident_add(

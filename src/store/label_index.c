@@ -5,8 +5,6 @@
  */
 #include "store/directory_internal.h"
 
-#include <stdlib.h>
-
 enum { INDEX_LAG_MIN = 4096, CANCEL_EVERY = 4096 };
 
 void hk_label_index_free(struct hk_label_index *index) {
@@ -20,19 +18,21 @@ void hk_label_index_free(struct hk_label_index *index) {
     hk_mem_free(index);
 }
 
-static const uint32_t *set_at(const struct hk_directory *directory, uint32_t ref) {
-    return *(const uint32_t **)hk_grow_at(&directory->sets, ref);
-}
-
 static unsigned varint_bytes(uint32_t value) {
     return 1U + (value >= 1U << 7) + (value >= 1U << 14) + (value >= 1U << 21) +
            (value >= 1U << 28);
 }
 
-static void
-size_postings(const struct hk_directory *directory, struct hk_label_index *index, uint32_t *last) {
-    for (uint32_t ref = 0; ref < index->series; ref++) {
-        const uint32_t *set = set_at(directory, ref);
+static bool is_covered(const uint64_t *covered, uint32_t ref) {
+    return (covered[ref >> 6] >> (ref & 63) & 1) != 0;
+}
+
+static void size_postings(
+    const struct hk_directory_view *view, struct hk_label_index *index, const uint64_t *covered,
+    uint32_t *last) {
+    for (uint32_t ref = 0; ref < index->ref_end; ref++) {
+        if (!is_covered(covered, ref)) continue;
+        const uint32_t *set = hk_view_set(view, ref);
         for (uint32_t i = 1; i <= set[0]; i++) {
             uint32_t pair = set[i];
             index->postings_at[pair + 1] += varint_bytes(ref + 1 - last[pair]);
@@ -46,12 +46,13 @@ size_postings(const struct hk_directory *directory, struct hk_label_index *index
 }
 
 static void fill_postings(
-    const struct hk_directory *directory, struct hk_label_index *index, uint32_t *last,
-    uint64_t *at) {
+    const struct hk_directory_view *view, struct hk_label_index *index, const uint64_t *covered,
+    uint32_t *last, uint64_t *at) {
     memcpy(at, index->postings_at, (size_t)index->pairs * sizeof(at[0]));
     memset(last, 0, (size_t)index->pairs * sizeof(last[0]));
-    for (uint32_t ref = 0; ref < index->series; ref++) {
-        const uint32_t *set = set_at(directory, ref);
+    for (uint32_t ref = 0; ref < index->ref_end; ref++) {
+        if (!is_covered(covered, ref)) continue;
+        const uint32_t *set = hk_view_set(view, ref);
         for (uint32_t i = 1; i <= set[0]; i++) {
             uint32_t pair = set[i];
             uint32_t delta = ref + 1 - last[pair];
@@ -67,16 +68,16 @@ static void fill_postings(
     }
 }
 
-static void group_by_name(const struct hk_directory *directory, struct hk_label_index *index) {
+static void group_by_name(const struct hk_directory_view *view, struct hk_label_index *index) {
     for (uint32_t i = 0; i < index->pairs; i++) {
-        const struct hk_pair *pair = hk_grow_at(&directory->pairs, i);
+        const struct hk_pair *pair = hk_grow_at(&view->pairs, i);
         index->name_at[pair->name + 1]++;
     }
     for (uint32_t i = 0; i < index->names; i++)
         index->name_at[i + 1] += index->name_at[i];
     /* Fill backwards so that name_at[name + 1] ends as the start of the next name. */
     for (uint32_t i = index->pairs; i > 0; i--) {
-        const struct hk_pair *pair = hk_grow_at(&directory->pairs, i - 1);
+        const struct hk_pair *pair = hk_grow_at(&view->pairs, i - 1);
         index->name_pairs[--index->name_at[pair->name + 1]] = i - 1;
     }
     for (uint32_t i = 0; i < index->names; i++)
@@ -84,47 +85,67 @@ static void group_by_name(const struct hk_directory *directory, struct hk_label_
     index->name_at[index->names] = index->pairs;
 }
 
-static hk_err build(struct hk_directory *directory, struct hk_label_index *index) {
-    /* Series first: their pairs and names are then certainly below the counts read after. */
-    index->series = hk_directory_count(directory);
-    index->pairs = atomic_load_explicit(&directory->pair_count, memory_order_acquire);
-    index->names = atomic_load_explicit(&directory->name_count, memory_order_acquire);
+/* Bitmap of the refs that the index covers. */
+static uint64_t *make_covered(const struct hk_directory_view *view, struct hk_label_index *index) {
+    /* Definitions first: their refs, pairs and names are then below the counts read after. */
+    index->series = atomic_load_explicit(&view->set_count, memory_order_acquire);
+    index->ref_end = hk_directory_count(view->directory);
+    index->pairs = atomic_load_explicit(&view->pair_count, memory_order_acquire);
+    index->names = atomic_load_explicit(&view->name_count, memory_order_acquire);
+    uint64_t *covered = hk_mem_alloc((size_t)index->ref_end / 64 + 1, sizeof(uint64_t));
+    for (uint32_t i = 0; covered != NULL && i < index->series; i++) {
+        uint32_t ref = *(const uint32_t *)hk_grow_at(&view->order, i);
+        covered[ref >> 6] |= 1ULL << (ref & 63);
+    }
+    return covered;
+}
+
+static hk_err build(struct hk_directory_view *view, struct hk_label_index *index) {
+    uint64_t *covered HK_CLEANUP(hk_mem_free_at) = make_covered(view, index);
     index->postings_at = hk_mem_alloc((size_t)index->pairs + 1, sizeof(uint64_t));
     index->counts = hk_mem_alloc(index->pairs, sizeof(uint32_t));
     index->name_at = hk_mem_alloc((size_t)index->names + 2, sizeof(uint32_t));
     index->name_pairs = hk_mem_alloc(index->pairs, sizeof(uint32_t));
     uint32_t *last HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc(index->pairs, sizeof(uint32_t));
     uint64_t *at HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc(index->pairs, sizeof(uint64_t));
-    if (index->postings_at == NULL || index->counts == NULL || index->name_at == NULL ||
-        index->name_pairs == NULL || last == NULL || at == NULL) {
+    if (covered == NULL || index->postings_at == NULL || index->counts == NULL ||
+        index->name_at == NULL || index->name_pairs == NULL || last == NULL || at == NULL) {
         return HK_E_NOMEM;
     }
-    size_postings(directory, index, last);
+    size_postings(view, index, covered, last);
     index->postings = hk_mem_resize(NULL, index->postings_at[index->pairs] + 1, 1);
     if (index->postings == NULL) return HK_E_NOMEM;
-    fill_postings(directory, index, last, at);
-    group_by_name(directory, index);
+    fill_postings(view, index, covered, last, at);
+    group_by_name(view, index);
     index->bytes =
         index->postings_at[index->pairs] + (uint64_t)index->pairs * 16 + (uint64_t)index->names * 4;
     return HK_OK;
 }
 
-hk_err hk_directory_index(struct hk_directory *directory) {
-    uint32_t covered = directory->index == NULL ? 0 : directory->index->series;
-    uint32_t count = hk_directory_count(directory);
-    if (directory->index != NULL && count - covered < INDEX_LAG_MIN + covered / 4) return HK_OK;
+hk_err hk_view_index(
+    struct hk_directory_view *view, const struct hk_label_index *old, struct hk_label_index **out) {
     struct hk_label_index *index = hk_mem_alloc(1, sizeof(*index));
     if (index == NULL) return HK_E_NOMEM;
-    hk_err err = build(directory, index);
-    if (err >= 0) err = hk_directory_rank(directory, index);
+    hk_err err = build(view, index);
+    if (err >= 0) err = hk_view_rank(view, old, index);
     if (err < 0) {
         hk_label_index_free(index);
         return err;
     }
-    hk_rwlock_write(&directory->index_lock); /* readers hold it during a select */
-    struct hk_label_index *old = directory->index;
-    directory->index = index;
-    hk_rwlock_unlock(&directory->index_lock);
+    *out = index;
+    return HK_OK;
+}
+
+hk_err hk_directory_index(struct hk_directory *directory) {
+    struct hk_directory_view *view = hk_view_now(directory);
+    struct hk_label_index *old = view->index;
+    uint32_t count = atomic_load_explicit(&view->set_count, memory_order_acquire);
+    if (old != NULL && count - old->series < INDEX_LAG_MIN + old->series / 4) return HK_OK;
+    struct hk_label_index *index = NULL;
+    HK_TRY(hk_view_index(view, old, &index));
+    hk_rwlock_write(&view->index_lock); /* readers hold it during a select */
+    view->index = index;
+    hk_rwlock_unlock(&view->index_lock);
     hk_label_index_free(old);
     return HK_OK;
 }
@@ -141,7 +162,7 @@ struct ready {
 };
 
 struct select {
-    struct hk_directory *directory;
+    struct hk_directory_view *view;
     const struct hk_label_index *index;
     struct ready *ready;
     uint32_t ready_count;
@@ -157,7 +178,7 @@ static bool is_cancelled(const struct select *select) {
 }
 
 static void accept_pair(struct select *select, struct ready *ready, uint32_t id) {
-    const struct hk_pair *pair = hk_grow_at(&select->directory->pairs, id);
+    const struct hk_pair *pair = hk_grow_at(&select->view->pairs, id);
     struct hk_str value = { pair->value, pair->value_len };
     if (pair->name != ready->name || !hk_matcher_accepts(ready->matcher, value)) return;
     ready->accepted[id >> 6] |= 1ULL << (id & 63);
@@ -167,7 +188,7 @@ static void accept_pair(struct select *select, struct ready *ready, uint32_t id)
 static hk_err make_ready(struct select *select, struct ready *ready) {
     const struct hk_matcher *matcher = ready->matcher;
     ready->accepts_absent = hk_matcher_accepts(matcher, HK_STR(""));
-    ready->name = hk_directory_find_name(select->directory, matcher->name);
+    ready->name = hk_view_find_name(select->view, matcher->name);
     if (ready->name == HK_ID_NONE) {
         ready->is_single = true;
         ready->single = HK_ID_NONE;
@@ -175,7 +196,7 @@ static hk_err make_ready(struct select *select, struct ready *ready) {
     }
     if (matcher->type == HK_MATCH_EQUAL && matcher->value.len > 0) {
         ready->is_single = true;
-        ready->single = hk_directory_find_pair(select->directory, ready->name, matcher->value);
+        ready->single = hk_view_find_pair(select->view, ready->name, matcher->value);
         if (ready->single != HK_ID_NONE && ready->single < select->index->pairs) {
             ready->postings = select->index->counts[ready->single];
         }
@@ -207,7 +228,7 @@ ready_accepts(const struct select *select, const struct ready *ready, const uint
         return true; /* nobody has the label and absence is accepted */
     }
     for (uint32_t i = 1; i <= set[0]; i++) {
-        const struct hk_pair *pair = hk_grow_at(&select->directory->pairs, set[i]);
+        const struct hk_pair *pair = hk_grow_at(&select->view->pairs, set[i]);
         if (pair->name != ready->name) continue;
         return set[i] < select->pair_count &&
                (ready->accepted[set[i] >> 6] >> (set[i] & 63) & 1) != 0;
@@ -216,7 +237,8 @@ ready_accepts(const struct select *select, const struct ready *ready, const uint
 }
 
 static hk_err consider(struct select *select, uint32_t ref, const struct ready *known) {
-    const uint32_t *set = set_at(select->directory, ref);
+    if (hk_series_is_dead(select->view->directory, ref)) return HK_OK;
+    const uint32_t *set = hk_view_set(select->view, ref);
     for (uint32_t i = 0; i < select->ready_count; i++) {
         if (&select->ready[i] == known) continue;
         if (!ready_accepts(select, &select->ready[i], set)) return HK_OK;
@@ -258,10 +280,13 @@ static hk_err scan_pair(struct select *select, const struct ready *by, uint32_t 
     return HK_OK;
 }
 
-static int ref_order(const void *a, const void *b) {
-    uint32_t left = *(const uint32_t *)a;
-    uint32_t right = *(const uint32_t *)b;
-    return (left > right) - (left < right);
+/* All definitions in [from, to). */
+static hk_err scan_order(struct select *select, uint32_t from, uint32_t to) {
+    for (uint32_t i = from; i < to; i++) {
+        HK_TRY(consider(select, *(const uint32_t *)hk_grow_at(&select->view->order, i), NULL));
+        if (i % CANCEL_EVERY == 0 && is_cancelled(select)) return HK_E_CANCELED;
+    }
+    return HK_OK;
 }
 
 static hk_err scan_indexed(struct select *select) {
@@ -272,13 +297,7 @@ static hk_err scan_indexed(struct select *select) {
             best = ready;
         }
     }
-    if (best == NULL) {
-        for (uint32_t ref = 0; ref < select->index->series; ref++) {
-            HK_TRY(consider(select, ref, NULL));
-            if (ref % CANCEL_EVERY == 0 && is_cancelled(select)) return HK_E_CANCELED;
-        }
-        return HK_OK;
-    }
+    if (best == NULL) return scan_order(select, 0, select->index->series);
     if (best->is_single) {
         return best->single == HK_ID_NONE ? HK_OK : scan_pair(select, best, best->single);
     }
@@ -289,8 +308,7 @@ static hk_err scan_indexed(struct select *select) {
         if ((best->accepted[pair >> 6] >> (pair & 63) & 1) == 0) continue;
         HK_TRY(scan_pair(select, best, pair));
     }
-    /* A series has a name once, so it came once; only the order is missing. */
-    if (select->count > 1) qsort(select->refs, select->count, sizeof(uint32_t), ref_order);
+    /* A series has a name once, so it came once. */
     return HK_OK;
 }
 
@@ -299,15 +317,11 @@ static hk_err run(struct select *select) {
         HK_TRY(make_ready(select, &select->ready[i]));
     }
     HK_TRY(scan_indexed(select));
-    for (uint32_t ref = select->index->series; ref < select->series_count; ref++) {
-        HK_TRY(consider(select, ref, NULL));
-        if (ref % CANCEL_EVERY == 0 && is_cancelled(select)) return HK_E_CANCELED;
-    }
-    return HK_OK;
+    return scan_order(select, select->index->series, select->series_count);
 }
 
-hk_err hk_directory_select(
-    struct hk_directory *directory, const struct hk_matcher *matchers, uint32_t matcher_count,
+hk_err hk_view_select(
+    struct hk_directory_view *view, const struct hk_matcher *matchers, uint32_t matcher_count,
     uint32_t series_max, const _Atomic bool *cancel, struct hk_arena *arena, uint32_t **out_refs,
     uint32_t *out_count) {
     struct ready *ready = hk_arena_alloc(arena, matcher_count, sizeof(*ready));
@@ -315,19 +329,19 @@ hk_err hk_directory_select(
     for (uint32_t i = 0; i < matcher_count; i++)
         ready[i].matcher = &matchers[i];
     struct select select = {
-        .directory = directory,
+        .view = view,
         .ready = ready,
         .ready_count = matcher_count,
         .cancel = cancel,
         .arena = arena,
         .series_max = series_max,
     };
-    select.series_count = hk_directory_count(directory);
-    select.pair_count = atomic_load_explicit(&directory->pair_count, memory_order_acquire);
-    hk_rwlock_read(&directory->index_lock);
-    select.index = directory->index;
+    select.series_count = atomic_load_explicit(&view->set_count, memory_order_acquire);
+    select.pair_count = atomic_load_explicit(&view->pair_count, memory_order_acquire);
+    hk_rwlock_read(&view->index_lock);
+    select.index = view->index;
     hk_err err = run(&select);
-    hk_rwlock_unlock(&directory->index_lock);
+    hk_rwlock_unlock(&view->index_lock);
     if (err < 0) return err;
     *out_refs = select.refs;
     *out_count = select.count;

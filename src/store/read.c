@@ -21,7 +21,8 @@ struct hit {
 };
 
 struct chosen {
-    uint32_t *refs; /* in order of labels */
+    struct hk_directory_view *view; /* keeps refs and strings */
+    uint32_t *refs;                 /* in order of labels; HK_REF_NONE: only blocks have it */
     uint32_t count;
     struct hk_labels *labels;
     uint32_t *hit_from; /* count + 1 offsets into hits */
@@ -215,7 +216,57 @@ static void give_work(struct hk_store *store, struct hk_block_work *work) {
     if (!kept) hk_block_work_destroy(work);
 }
 
-/* Finds where each chosen series lives in the blocks: both lists are sorted by labels. */
+/* Series that are in blocks only (they died, or were dropped from the directory by damage). */
+static uint32_t count_extras(
+    const struct chosen *chosen, const struct hk_blockset_series *found, uint32_t found_count) {
+    uint32_t extras = 0;
+    uint32_t i = 0;
+    for (uint32_t k = 0; k < found_count; k++) {
+        int order = 1;
+        while (i < chosen->count &&
+               (order = hk_labels_cmp(chosen->labels[i], found[k].labels)) < 0) {
+            i++;
+        }
+        extras += i == chosen->count || order != 0;
+    }
+    return extras;
+}
+
+/* Both lists are sorted by labels: the chosen become their union, with the places in blocks. */
+static hk_err unite(
+    const struct hk_select *request, struct chosen *chosen, const struct hk_blockset_series *found,
+    uint32_t found_count, struct hk_arena *arena) {
+    struct chosen old = *chosen;
+    uint32_t count = old.count + count_extras(chosen, found, found_count);
+    if (request->series_max > 0 && count > request->series_max) {
+        return hk_fail(HK_E_LIMIT, "selector matches more than %u series", request->series_max);
+    }
+    uint32_t *hit_from = hk_arena_alloc(arena, (size_t)count + 2, sizeof(uint32_t));
+    chosen->refs = hk_arena_alloc_raw(arena, count, sizeof(uint32_t));
+    chosen->labels = hk_arena_alloc_raw(arena, count, sizeof(struct hk_labels));
+    chosen->in_blocks = hk_arena_alloc(arena, count, sizeof(chosen->in_blocks[0]));
+    if (hit_from == NULL || chosen->refs == NULL || chosen->labels == NULL ||
+        chosen->in_blocks == NULL) {
+        return HK_E_NOMEM;
+    }
+    uint32_t i = 0;
+    uint32_t k = 0;
+    for (uint32_t at = 0; at < count; at++) {
+        int order = i == old.count     ? 1
+                    : k == found_count ? -1
+                                       : hk_labels_cmp(old.labels[i], found[k].labels);
+        chosen->refs[at] = order <= 0 ? old.refs[i] : HK_REF_NONE;
+        chosen->labels[at] = order <= 0 ? old.labels[i] : found[k].labels;
+        if (order >= 0) chosen->in_blocks[at] = found[k++];
+        if (order <= 0) i++;
+        if (old.hit_from != NULL) hit_from[at + 1] = old.hit_from[i];
+    }
+    chosen->count = count;
+    chosen->hit_from = hit_from;
+    return HK_OK;
+}
+
+/* Finds where each chosen series lives in the blocks, and adds those that only blocks have. */
 static hk_err find_in_blocks(
     struct hk_store *store, const struct hk_select *request, struct chosen *chosen,
     struct hk_arena *arena) {
@@ -231,39 +282,46 @@ static hk_err find_in_blocks(
     uint32_t found_count = 0;
     hk_err err = hk_blockset_select(
         chosen->snapshot, work, 0, request->matchers, request->matcher_count, request->from_ms,
-        request->to_ms, 0, request->cancel, arena, &found, &found_count);
+        request->to_ms, request->series_max, request->cancel, arena, &found, &found_count);
     give_work(store, work);
     if (err < 0 || found_count == 0) return err;
-    chosen->in_blocks = hk_arena_alloc(arena, chosen->count, sizeof(chosen->in_blocks[0]));
-    if (chosen->in_blocks == NULL) return HK_E_NOMEM;
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < chosen->count && k < found_count; i++) {
-        int order = -1;
-        while (k < found_count && (order = hk_labels_cmp(found[k].labels, chosen->labels[i])) < 0) {
-            k++;
-        }
-        if (k < found_count && order == 0) chosen->in_blocks[i] = found[k++];
-    }
-    return HK_OK;
+    return unite(request, chosen, found, found_count, arena);
 }
 
-static hk_err fill_labels(struct hk_store *store, struct chosen *chosen, struct hk_arena *arena) {
+/* Drops the dead one of two refs with the same labels: it came back while we were looking. */
+static void drop_doubles(const struct hk_store *store, struct chosen *chosen) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        uint32_t ref = chosen->refs[i];
+        bool again = count > 0 && hk_view_same(chosen->view, chosen->refs[count - 1], ref);
+        if (!again)
+            chosen->refs[count++] = ref;
+        else if (hk_directory_is_dead(store->directory, chosen->refs[count - 1])) {
+            chosen->refs[count - 1] = ref;
+        }
+    }
+    chosen->count = count;
+}
+
+static hk_err fill_labels(struct chosen *chosen, struct hk_arena *arena) {
     chosen->labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
     if (chosen->labels == NULL) return HK_E_NOMEM;
     for (uint32_t i = 0; i < chosen->count; i++) {
-        uint32_t count = hk_directory_label_count(store->directory, chosen->refs[i]);
+        uint32_t count = hk_view_label_count(chosen->view, chosen->refs[i]);
         struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
         if (items == NULL) return HK_E_NOMEM;
-        chosen->labels[i] = hk_directory_labels(store->directory, chosen->refs[i], items);
+        chosen->labels[i] = hk_view_labels(chosen->view, chosen->refs[i], items);
     }
     return HK_OK;
 }
 
 static void release(void *self, struct hk_selection *selection) {
-    (void)self;
+    struct hk_store *store = self;
     struct chosen *chosen = selection->impl;
     if (chosen == NULL) return;
     unpin_slabs(chosen);
+    hk_directory_release(store->directory, chosen->view);
+    chosen->view = NULL;
     hk_blockset_snapshot_unref(chosen->snapshot);
     chosen->snapshot = NULL;
     selection->impl = NULL;
@@ -277,21 +335,24 @@ static hk_err select_series(
     chosen->from_ms = request->from_ms;
     chosen->to_ms = request->to_ms;
     struct hk_selection selection = { .impl = chosen };
+    chosen->view = hk_directory_hold(store->directory);
     /* Slabs first: their samples cannot slip into a tail or block unseen (see above). */
     if (!request->labels_only) pin_slabs(store, chosen);
-    hk_err err = hk_directory_select(
-        store->directory, request->matchers, request->matcher_count, request->series_max,
+    hk_err err = hk_view_select(
+        chosen->view, request->matchers, request->matcher_count, request->series_max,
         request->cancel, arena, &chosen->refs, &chosen->count);
-    if (err >= 0) err = hk_directory_sort(store->directory, chosen->refs, chosen->count);
-    if (err >= 0) err = fill_labels(store, chosen, arena);
+    if (err >= 0) err = hk_view_sort(chosen->view, chosen->refs, chosen->count);
+    if (err >= 0) drop_doubles(store, chosen);
+    if (err >= 0) err = fill_labels(chosen, arena);
     if (err >= 0 && !request->labels_only) err = scan_slabs(store, request, chosen, arena);
     unpin_slabs(chosen);
-    if (err >= 0 && !request->labels_only) err = find_in_blocks(store, request, chosen, arena);
+    if (err >= 0) err = find_in_blocks(store, request, chosen, arena);
     if (err < 0) {
         release(store, &selection);
         return err;
     }
     selection.labels = chosen->labels;
+    selection.refs = chosen->refs;
     selection.count = chosen->count;
     *out = selection;
     return HK_OK;
@@ -572,7 +633,11 @@ static hk_err finish_texts(
     if (limit > 0 && count > limit) count = limit;
     struct hk_str *items = hk_arena_alloc(arena, count, sizeof(struct hk_str));
     hk_err err = items == NULL ? HK_E_NOMEM : texts->err;
-    if (err >= 0 && count > 0) memcpy(items, texts->items, count * sizeof(items[0]));
+    /* Copies: the view is not held any longer. */
+    for (size_t i = 0; i < count && err >= 0; i++) {
+        items[i] = hk_arena_str(arena, texts->items[i]);
+        if (items[i].ptr == NULL) err = HK_E_NOMEM;
+    }
     hk_mem_free(texts->items);
     if (err < 0) return err;
     *out = items;
@@ -584,48 +649,80 @@ static hk_err finish_texts(
 static hk_err visit_selected(
     struct hk_store *store, const struct hk_select *request, const struct hk_str *name,
     struct hk_arena *arena, struct texts *texts) {
-    uint32_t *refs = NULL;
-    uint32_t count = 0;
-    HK_TRY(hk_directory_select(
-        store->directory, request->matchers, request->matcher_count, request->series_max,
-        request->cancel, arena, &refs, &count));
-    struct hk_label items[HK_LABELS_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        struct hk_labels labels = hk_directory_labels(store->directory, refs[i], items);
+    struct hk_select only = *request;
+    struct hk_selection selection;
+    only.labels_only = true;
+    HK_TRY(select_series(store, &only, arena, &selection));
+    for (uint32_t i = 0; i < selection.count && texts->err >= 0; i++) {
+        struct hk_labels labels = selection.labels[i];
         for (uint32_t k = 0; k < labels.count; k++) {
             if (name == NULL)
                 (void)add_text(texts, labels.items[k].name);
             else if (hk_str_eq(labels.items[k].name, *name)) {
                 (void)add_text(texts, labels.items[k].value);
             }
-            if (texts->err < 0) return texts->err;
         }
     }
-    return HK_OK;
+    release(store, &selection);
+    return texts->err;
+}
+
+/* Adds names (or values of `name`) of all blocks. */
+static hk_err visit_blocks(
+    struct hk_store *store, const struct hk_str *name, struct hk_arena *arena,
+    struct texts *texts) {
+    struct hk_blockset_snapshot *snapshot = hk_blockset_snapshot(store->blocks);
+    struct hk_block_work *work = NULL;
+    if (snapshot == NULL) return HK_E_NOMEM;
+    hk_err err = take_work(store, &work);
+    for (uint32_t i = 0; i < snapshot->count && err >= 0; i++) {
+        struct hk_str *found = NULL;
+        uint32_t count = 0;
+        struct hk_block *block = snapshot->blocks[i];
+        err = name == NULL ? hk_block_label_names(block, work, arena, &found, &count)
+                           : hk_block_label_values(block, work, *name, arena, &found, NULL, &count);
+        for (uint32_t k = 0; k < count && err >= 0; k++) {
+            (void)add_text(texts, found[k]);
+            err = texts->err;
+        }
+    }
+    if (work != NULL) give_work(store, work);
+    hk_blockset_snapshot_unref(snapshot);
+    return err;
+}
+
+/* Names, or values of `name`. The view is held until the texts were copied. */
+static hk_err list_texts(
+    struct hk_store *store, const struct hk_str *name, const struct hk_select *requests,
+    uint32_t request_count, uint32_t limit, struct hk_arena *arena, struct hk_str **out,
+    uint32_t *out_count) {
+    struct texts texts = { 0 };
+    struct hk_directory_view *view = hk_directory_hold(store->directory);
+    if (request_count == 0) {
+        if (name == NULL)
+            hk_view_visit_names(view, add_text, &texts);
+        else
+            hk_view_visit_values(view, *name, add_text, &texts);
+        if (texts.err >= 0) texts.err = visit_blocks(store, name, arena, &texts);
+    }
+    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
+        texts.err = visit_selected(store, &requests[i], name, arena, &texts);
+    }
+    hk_err err = finish_texts(&texts, limit, arena, out, out_count);
+    hk_directory_release(store->directory, view);
+    return err;
 }
 
 static hk_err label_names(
     void *self, const struct hk_select *requests, uint32_t request_count, uint32_t limit,
     struct hk_arena *arena, struct hk_str **out_names, uint32_t *out_count) {
-    struct hk_store *store = self;
-    struct texts texts = { 0 };
-    if (request_count == 0) hk_directory_visit_names(store->directory, add_text, &texts);
-    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
-        texts.err = visit_selected(store, &requests[i], NULL, arena, &texts);
-    }
-    return finish_texts(&texts, limit, arena, out_names, out_count);
+    return list_texts(self, NULL, requests, request_count, limit, arena, out_names, out_count);
 }
 
 static hk_err label_values(
     void *self, struct hk_str name, const struct hk_select *requests, uint32_t request_count,
     uint32_t limit, struct hk_arena *arena, struct hk_str **out_values, uint32_t *out_count) {
-    struct hk_store *store = self;
-    struct texts texts = { 0 };
-    if (request_count == 0) hk_directory_visit_values(store->directory, name, add_text, &texts);
-    for (uint32_t i = 0; i < request_count && texts.err >= 0; i++) {
-        texts.err = visit_selected(store, &requests[i], &name, arena, &texts);
-    }
-    return finish_texts(&texts, limit, arena, out_values, out_count);
+    return list_texts(self, &name, requests, request_count, limit, arena, out_values, out_count);
 }
 
 struct hk_source hk_store_source(struct hk_store *store) {

@@ -15,6 +15,7 @@ enum {
     FLUSH_AGE_MS = 7200000,
     FLUSH_RETRY_MS = 5000,
     MAINTAIN_MS = 10000,
+    LOCK_POLL_NS = 5000000,
     LATE_MAX = 2 << 20,
     KEEP_BYTES_MIN = 1 << 20,
     META_BYTES_MAX = 64 << 20,
@@ -34,7 +35,13 @@ static hk_err lock_dir(struct hk_store *store) {
     int fd = hk_file_open(path, HK_FILE_READ | HK_FILE_WRITE | HK_FILE_CREATE);
     if (fd < 0) return hk_fail(HK_E_IO, "cannot open %s: %s", path, strerror(-fd));
     store->lock_fd = fd;
-    if (hk_file_lock(fd) < 0) {
+    int64_t end_ns = hk_clock_monotonic_ns() + store->options.lock_wait_ms * 1000000;
+    int err = hk_file_lock(fd);
+    while (err == -EWOULDBLOCK && hk_clock_monotonic_ns() < end_ns) {
+        hk_sleep_ns(LOCK_POLL_NS);
+        err = hk_file_lock(fd);
+    }
+    if (err < 0) {
         return hk_fail(
             HK_E_BUSY,
             "data directory %s is in use by another hark; stop it or choose another with --data",
@@ -215,6 +222,7 @@ static hk_err open_parts(struct hk_store *store, struct hk_store_report *report)
     (void)snprintf(path, sizeof(path), "%s/series.reg", store->dir);
     struct hk_directory_options directory = {
         .path = path,
+        .dead_min = store->options.dead_min,
         .bytes_max = store->options.memory_max,
     };
     HK_TRY(hk_directory_open(&directory, &store->directory, &report->directory));
@@ -248,6 +256,9 @@ hk_err hk_store_open(
     hk_rwlock_init(&store->tails_lock);
     hk_grow_init(&store->tails, sizeof(struct hk_tail));
     hk_grow_init(&store->side_tails, sizeof(struct hk_side_tail *));
+    hk_grow_init(&store->retire.seen, sizeof(uint32_t));
+    hk_store_set_idle(store, options->series_idle_ms);
+    store->marks_written = true;
     size_t dir_len = strlen(options->dir);
     hk_err err = dir_len >= sizeof(store->dir) ? hk_fail(HK_E_LIMIT, "path too long") : HK_OK;
     if (err >= 0) memcpy(store->dir, options->dir, dir_len + 1);
@@ -296,6 +307,7 @@ void hk_store_close(struct hk_store *store) {
         store->limbo = next;
     }
     free_tails(store);
+    hk_retire_deinit(store);
     for (uint32_t i = 0; i < store->work_count; i++)
         hk_block_work_destroy(store->works[i]);
     hk_meta_destroy(store->meta);
@@ -359,6 +371,7 @@ static hk_err fold_next(struct hk_store *store, struct hk_store_shard *shard, in
     if (shard->closed_first == NULL) shard->closed_last = &shard->closed_first;
     hk_mutex_unlock(&store->slabs_lock);
     shard->folded_group = slab->last_group;
+    shard->folded_serial = slab->serial;
     hk_slab_recycle(store, slab);
     return HK_MORE;
 }
@@ -378,6 +391,7 @@ static hk_err flush_and_release(struct hk_store *store, int64_t now_ms) {
     /* First: a new block or mark says that the groups before it are not needed any more. */
     HK_TRY(hk_meta_save(store->meta, store->dir));
     HK_TRY(hk_exemplars_save(store->exemplars, store->dir));
+    store->marks_written = false;
     HK_TRY(hk_flush_tails(store, now_ms));
     for (uint32_t i = 0; i < store->options.shards; i++) {
         struct hk_store_shard *shard = &store->shards[i];
@@ -387,6 +401,7 @@ static hk_err flush_and_release(struct hk_store *store, int64_t now_ms) {
         if (state > 0 && state <= group) group = state - 1;
         hk_wal_release(shard->wal, group);
     }
+    store->marks_written = true;
     return HK_OK;
 }
 
@@ -416,7 +431,9 @@ hk_err hk_store_work(struct hk_store *store, int64_t now_ms) {
         }
     }
     if (more) return HK_MORE;
-    return maintain(store, now_ms);
+    hk_err retired = hk_retire_step(store, now_ms);
+    hk_err maintained = maintain(store, now_ms);
+    return retired < 0 ? retired : maintained;
 }
 
 hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) {
@@ -428,12 +445,17 @@ hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) {
         }
     }
     HK_TRY(hk_directory_index(store->directory));
-    return flush_and_release(store, now_ms);
+    HK_TRY(flush_and_release(store, now_ms));
+    return hk_retire_step(store, now_ms);
+}
+
+void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms) {
+    atomic_store_explicit(&store->retire.idle_ms, series_idle_ms, memory_order_relaxed);
 }
 
 void hk_store_get_stats(struct hk_store *store, struct hk_store_stats *out) {
     *out = (struct hk_store_stats){
-        .series = hk_directory_count(store->directory),
+        .series = hk_directory_live(store->directory),
         .head_samples = atomic_load_explicit(&store->tail_samples, memory_order_relaxed),
         .head_bytes = atomic_load_explicit(&store->tail_bytes, memory_order_relaxed),
         .slabs_used = atomic_load_explicit(&store->slabs_used, memory_order_relaxed),
@@ -446,6 +468,9 @@ void hk_store_get_stats(struct hk_store *store, struct hk_store_stats *out) {
         .directory_bytes = hk_directory_bytes(store->directory),
         .memory_max = store->options.memory_max,
     };
+    struct hk_directory_stats directory;
+    hk_directory_get_stats(store->directory, &directory);
+    out->retired = directory.retired;
     for (uint32_t i = 0; i < store->options.shards; i++) {
         out->wal_bytes += hk_wal_bytes(store->shards[i].wal);
         out->wal_syncs += hk_wal_syncs(store->shards[i].wal);

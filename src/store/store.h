@@ -27,12 +27,22 @@ struct hk_store_shard;
 enum { HK_STORE_SHARDS_MAX = 16, HK_SLAB_RECORDS = 1 << 18 };
 
 struct hk_store_options {
-    const char *dir; /* data directory, made if missing; locked while open */
+    const char *dir;      /* data directory, made if missing; locked while open */
+    int64_t lock_wait_ms; /* for a server that is just ending; 0 = do not wait */
     uint32_t shards;
     uint64_t memory_max;      /* budget of the store's arrays, bytes */
     uint64_t wal_bytes_max;   /* flush to blocks when the log is half as large; 0 = 512 MiB */
     int64_t retention_ms;     /* 0 = no age limit */
     uint64_t retention_bytes; /* of blocks; 0 = no limit */
+    /* Series without samples for so long are retired when their samples are in blocks; 0 = never.
+     * Both calls come from the worker, for one batch at a time; the shard answers on its thread.
+     * `sweep`: give up every form and ref of a series for which hk_directory_is_leaving, then call
+     * hk_store_swept. `forget`: these refs are dead: give up all state of them, then call
+     * hk_store_forgot; `refs` stay in place until then. */
+    int64_t series_idle_ms;
+    uint32_t dead_min; /* see directory.h; 0 = default */
+    void (*sweep)(void *self, uint32_t shard);
+    void (*forget)(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
     int64_t exemplars_max;    /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
     void (*durable)(void *self, uint32_t shard, hk_err err);
@@ -40,6 +50,9 @@ struct hk_store_options {
     void (*side)(
         void *self, uint32_t shard, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
         struct hk_str bytes);
+    /* May be NULL. On the worker (and at open), between parts of its work of some tens of
+     * microseconds, holding no lock: may sleep. */
+    void (*breathe)(void *self);
     void *self;
 };
 
@@ -87,6 +100,10 @@ hk_err hk_store_append_side(
  * state (ledger, alerts): once they are durable, older groups are no longer needed for it. */
 void hk_store_state_mark(struct hk_store_shard *shard);
 
+/* Answers to the callbacks of retirement: no form leads to a leaving series; all is forgotten. */
+void hk_store_swept(struct hk_store_shard *shard);
+void hk_store_forgot(struct hk_store_shard *shard);
+
 /* Makes everything appended so far visible and part of the commit that gathers; returns that
  * commit's number. */
 uint64_t hk_store_publish(struct hk_store_shard *shard);
@@ -115,6 +132,9 @@ hk_err hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms
  * more to do at once. Failures are returned once and tried again at a later call. */
 hk_err hk_store_work(struct hk_store *store, int64_t now_ms) HK_MUST_CHECK;
 
+/* Sets how long a series may be idle; 0 = for ever. Any thread. */
+void hk_store_set_idle(struct hk_store *store, int64_t series_idle_ms);
+
 /* Folds and flushes everything now (tests, snapshots). */
 hk_err hk_store_flush(struct hk_store *store, int64_t now_ms) HK_MUST_CHECK;
 
@@ -122,6 +142,7 @@ struct hk_store_stats {
     uint64_t series, head_samples, head_bytes, slabs_used, slabs_max, wal_bytes, wal_syncs;
     uint64_t overwritten, out_of_order, flushes, flush_failures, folded;
     uint64_t directory_bytes, memory_max;
+    uint64_t retired; /* series, since the start */
 };
 
 /* Relaxed snapshot, any thread. */

@@ -33,6 +33,7 @@ struct hk_slab {
     int64_t opened_ms;    /* wall clock of the first sample, 0 = none yet */
     uint64_t last_commit; /* newest commit with data of this slab */
     uint64_t last_group;  /* its last group, set when submitted */
+    uint64_t serial;      /* slabs of a shard are numbered from 1 */
     struct hk_slab *next;
 };
 
@@ -58,6 +59,8 @@ struct hk_store_shard {
     /* Closed slabs, oldest first; under slabs_lock. */
     struct hk_slab *closed_first, **closed_last;
     uint64_t folded_group;          /* worker: all groups up to it are in tails or blocks */
+    uint64_t folded_serial;         /* worker: the newest slab that was folded */
+    uint64_t swept_serial;          /* newest slab that may name series of the batch */
     struct hk_slab *published_open; /* copy of `open` under slabs_lock for readers */
 };
 
@@ -80,8 +83,21 @@ struct hk_late {
     uint32_t ref, number; /* order of arrival */
 };
 
+/* Retirement of idle series, one batch at a time (retire.c); worker only but for `waiting`. */
+struct hk_retire {
+    enum { HK_RETIRE_IDLE, HK_RETIRE_SWEEP, HK_RETIRE_SETTLE, HK_RETIRE_FORGET } phase;
+    _Atomic uint32_t waiting; /* shards that have not answered yet */
+    _Atomic int64_t idle_ms;  /* 0 = never */
+    int64_t next_ms;          /* wall clock of the next look */
+    struct hk_grow seen; /* by ref: wall clock in s (uint32_t) of its last flush, 0 = unknown */
+    uint32_t *refs;      /* the batch */
+    size_t count, capacity;
+};
+
 struct hk_store {
     struct hk_store_options options;
+    struct hk_retire retire;
+    bool marks_written; /* the newest flush is complete with its marks */
     char dir[3000];
     int lock_fd;
     struct hk_directory *directory;
@@ -122,6 +138,15 @@ hk_err hk_fold_records(
 hk_err hk_fold_side(
     struct hk_store *store, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
     const uint8_t *data, uint32_t bytes);
+
+/* Bitmap of the refs below tails_count that have samples outside of blocks and slabs. NULL: no
+ * memory. */
+uint64_t *hk_fold_used(struct hk_store *store);
+
+/* Retirement: a series had samples in the flush at `now_ms`; one step of the batch. */
+hk_err hk_retire_seen(struct hk_store *store, uint32_t ref, int64_t now_ms);
+hk_err hk_retire_step(struct hk_store *store, int64_t now_ms);
+void hk_retire_deinit(struct hk_store *store);
 
 /* Writes all tails into one block and forgets them. */
 hk_err hk_flush_tails(struct hk_store *store, int64_t now_ms);

@@ -1,4 +1,5 @@
 /* The log thread: writes commits, syncs, rotates and reuses segments. */
+#include "store/wal_file.h"
 #include "store/wal_internal.h"
 
 #include "base/mem.h"
@@ -23,13 +24,13 @@ struct hk_wal {
     _Atomic uint64_t bytes, syncs;
 
     /* Log thread only. */
-    int fd;
-    int64_t at; /* write offset in the current segment */
+    struct hk_wal_file file; /* current segment */
     uint64_t sequence_next, group_next;
 
     struct hk_mutex lock; /* the list below: log thread and worker */
     struct hk_wal_segment *segments;
     size_t segment_count, segment_capacity;
+    bool is_open;                       /* the last one of the list is being written */
     uint64_t spare[SEGMENTS_SPARE_MAX]; /* sequences of files that may be overwritten */
     size_t spare_count;
 
@@ -61,15 +62,40 @@ static int open_file(struct hk_wal *wal, uint64_t sequence) {
         int err = hk_file_rename(old, path);
         if (err < 0) return err;
     }
-    return hk_file_open(path, HK_FILE_READ | HK_FILE_WRITE | HK_FILE_CREATE);
+    return hk_wal_file_open(&wal->file, path);
+}
+
+static void abandon(struct hk_wal *wal) {
+    hk_mutex_lock(&wal->lock);
+    wal->is_open = false;
+    hk_mutex_unlock(&wal->lock);
+    hk_wal_file_abandon(&wal->file);
+}
+
+/* Adds the segment that begins to the list. */
+static int list_segment(struct hk_wal *wal, uint64_t sequence) {
+    hk_mutex_lock(&wal->lock);
+    int err = hk_mem_grow(
+                  &wal->segments, &wal->segment_capacity, wal->segment_count + 1,
+                  sizeof(wal->segments[0])) < 0
+                  ? -ENOMEM
+                  : 0;
+    if (err >= 0) {
+        wal->segments[wal->segment_count++] = (struct hk_wal_segment){
+            .sequence = sequence, .first_group = wal->group_next, .bytes = wal->file.at
+        };
+        wal->is_open = true;
+        count_bytes(wal);
+    }
+    hk_mutex_unlock(&wal->lock);
+    return err;
 }
 
 static int begin_segment(struct hk_wal *wal) {
-    hk_file_close(wal->fd);
-    wal->fd = -1;
+    abandon(wal);
     uint64_t sequence = wal->sequence_next++;
-    int fd = open_file(wal, sequence);
-    if (fd < 0) return fd;
+    int err = open_file(wal, sequence);
+    if (err < 0) return err;
     struct hk_wal_segment_header header = {
         .magic = HK_WAL_SEGMENT_MAGIC,
         .major = HK_WAL_VERSION_MAJOR,
@@ -78,29 +104,12 @@ static int begin_segment(struct hk_wal *wal) {
         .first_group = wal->group_next,
     };
     header.crc = hk_crc32c(0, &header, offsetof(struct hk_wal_segment_header, crc));
-    int err = hk_file_write(fd, &header, sizeof(header), 0);
-    if (err >= 0) err = hk_file_sync(fd);
+    err = hk_wal_file_put(&wal->file, &header, sizeof(header));
+    if (err >= 0) err = hk_wal_file_sync(&wal->file);
     if (err >= 0) err = hk_dir_sync(wal->dir);
-    hk_mutex_lock(&wal->lock);
-    if (err >= 0 && hk_mem_grow(
-                        &wal->segments, &wal->segment_capacity, wal->segment_count + 1,
-                        sizeof(wal->segments[0])) < 0) {
-        err = -ENOMEM;
-    }
-    if (err >= 0) {
-        wal->segments[wal->segment_count++] = (struct hk_wal_segment){
-            .sequence = sequence, .first_group = wal->group_next, .bytes = sizeof(header)
-        };
-        count_bytes(wal);
-    }
-    hk_mutex_unlock(&wal->lock);
-    if (err < 0) {
-        hk_file_close(fd);
-        return err;
-    }
-    wal->fd = fd;
-    wal->at = sizeof(header);
-    return 0;
+    if (err >= 0) err = list_segment(wal, sequence);
+    if (err < 0) abandon(wal);
+    return err;
 }
 
 static size_t commit_bytes(const struct hk_wal_commit *commit) {
@@ -113,21 +122,15 @@ static size_t commit_bytes(const struct hk_wal_commit *commit) {
 }
 
 /* Writes and syncs the commit's groups at the end of the current segment. */
-static int write_groups(struct hk_wal *wal, size_t bytes) {
+static int write_groups(struct hk_wal *wal) {
     const struct hk_wal_commit *commit = &wal->commit;
-    struct hk_wal_group_header headers[HK_WAL_SPANS_MAX];
-    struct iovec parts[HK_WAL_SPANS_MAX * 2 + 1];
-    int part_count = 0;
     uint32_t series = hk_directory_count(wal->options.directory);
-    union {
-        const void *from;
-        void *base;
-    } plain; /* iovec is not const; it is only read */
-    for (uint32_t i = 0; i < commit->span_count; i++) {
+    int err = 0;
+    for (uint32_t i = 0; i < commit->span_count && err >= 0; i++) {
         const struct hk_wal_span *span = &commit->spans[i];
         bool last = i + 1 == commit->span_count;
         size_t record_bytes = (size_t)span->count * sizeof(struct hk_record);
-        headers[i] = (struct hk_wal_group_header){
+        struct hk_wal_group_header header = {
             .magic = HK_WAL_GROUP_MAGIC,
             .number = wal->group_next + i,
             .base_ms = span->base_ms,
@@ -136,22 +139,16 @@ static int write_groups(struct hk_wal *wal, size_t bytes) {
             .side_bytes = last ? (uint32_t)commit->side.len : 0,
             .series = series,
         };
-        uint32_t crc = hk_crc32c(0, &headers[i].number, sizeof(headers[i]) - 8);
+        uint32_t crc = hk_crc32c(0, &header.number, sizeof(header) - 8);
         crc = hk_crc32c(crc, span->records, record_bytes);
         if (last) crc = hk_crc32c(crc, commit->side.ptr, commit->side.len);
-        headers[i].crc = crc;
-        parts[part_count++] = (struct iovec){ &headers[i], sizeof(headers[i]) };
-        plain.from = span->records;
-        if (record_bytes > 0) parts[part_count++] = (struct iovec){ plain.base, record_bytes };
+        header.crc = crc;
+        err = hk_wal_file_put(&wal->file, &header, sizeof(header));
+        if (err >= 0) err = hk_wal_file_put(&wal->file, span->records, record_bytes);
     }
-    plain.from = commit->side.ptr;
-    if (commit->side.len > 0) {
-        parts[part_count++] = (struct iovec){ plain.base, commit->side.len };
-    }
-    int err = hk_file_writev(wal->fd, parts, part_count, wal->at);
-    if (err >= 0) err = hk_file_sync(wal->fd);
+    if (err >= 0) err = hk_wal_file_put(&wal->file, commit->side.ptr, commit->side.len);
+    if (err >= 0) err = hk_wal_file_sync(&wal->file);
     if (err < 0) return err;
-    wal->at += (int64_t)bytes;
     atomic_fetch_add_explicit(&wal->syncs, 1, memory_order_relaxed);
     return 0;
 }
@@ -160,21 +157,20 @@ static int try_commit(struct hk_wal *wal) {
     hk_err err = hk_directory_sync(wal->options.directory); /* (2) */
     if (err < 0) return err == HK_E_NOSPACE ? -ENOSPC : -EIO;
     size_t bytes = commit_bytes(&wal->commit);
-    if (wal->fd < 0 || wal->at + (int64_t)bytes > (int64_t)wal->options.segment_bytes) {
+    if (wal->file.fd < 0 || wal->file.at + (int64_t)bytes > (int64_t)wal->options.segment_bytes) {
         int opened = begin_segment(wal);
         if (opened < 0) return opened;
     }
-    int written = write_groups(wal, bytes);
+    int written = write_groups(wal);
     if (written < 0) {
-        hk_file_close(wal->fd); /* (4) */
-        wal->fd = -1;
+        abandon(wal); /* (4) */
         return written;
     }
     wal->group_next += wal->commit.span_count; /* (1) */
     hk_mutex_lock(&wal->lock);
     struct hk_wal_segment *segment = &wal->segments[wal->segment_count - 1];
     segment->last_group = wal->group_next - 1;
-    segment->bytes = wal->at;
+    segment->bytes = wal->file.at;
     count_bytes(wal);
     hk_mutex_unlock(&wal->lock);
     return 0;
@@ -231,7 +227,7 @@ void hk_wal_release(struct hk_wal *wal, uint64_t group) {
     size_t kept = 0;
     for (size_t i = 0; i < wal->segment_count; i++) {
         struct hk_wal_segment segment = wal->segments[i];
-        bool current = i + 1 == wal->segment_count && wal->fd >= 0;
+        bool current = i + 1 == wal->segment_count && wal->is_open;
         if (current || segment.last_group > group) {
             wal->segments[kept++] = segment;
             continue;
@@ -267,7 +263,7 @@ hk_err hk_wal_open(
     if (wal == NULL) return HK_E_NOMEM;
     wal->options = *options;
     if (wal->options.segment_bytes == 0) wal->options.segment_bytes = 64U << 20;
-    wal->fd = -1;
+    hk_wal_file_init(&wal->file);
     hk_mutex_init(&wal->lock);
     hk_event_init(&wal->wake);
     size_t dir_len = strlen(options->dir);
@@ -300,7 +296,7 @@ void hk_wal_close(struct hk_wal *wal) {
     atomic_store_explicit(&wal->stop, true, memory_order_release);
     hk_event_raise(&wal->wake);
     hk_thread_join(&wal->thread);
-    hk_file_close(wal->fd);
+    hk_wal_file_deinit(&wal->file);
     hk_mem_free(wal->segments);
     hk_mutex_deinit(&wal->lock);
     hk_event_deinit(&wal->wake);

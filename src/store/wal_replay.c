@@ -144,6 +144,8 @@ static hk_err read_groups(
             size_t next = seek_group(replay, data, bytes, at + 1);
             size_t rest = bytes - at;
             if (next == bytes && is_zero(data + at, rest)) break;
+            while (next == bytes && data[at + rest - 1] == 0)
+                rest--; /* the zeros are room for later groups */
             if (!replay->bad) {
                 replay->bad = true;
                 memcpy(replay->bad_path, replay->path, sizeof(replay->path));

@@ -7,6 +7,11 @@
 
 static const char *const hop_names[HK_HOPS] = { "decided", "visible", "durable", "acted" };
 
+static const char *const turn_names[HK_TURNS] = {
+    "other", "socket",   "log",    "answer", "document", "tick",
+    "parse", "datagram", "scrape", "commit", "request",
+};
+
 /* Bucket 0 ends at 2^(-FIRST_INDEX / 16) s, the first bound at or above 1 ns. */
 enum { FIRST_INDEX = 478, EDGE_STEP = 32 };
 
@@ -43,16 +48,27 @@ static int64_t bucket_end(unsigned bucket) {
     return (int64_t)(bound_of(bucket) * 1e9);
 }
 
-void hk_lag_add(struct hk_lag *lag, enum hk_hop hop, int64_t ns) {
-    struct hk_lag_hop *to = &lag->hops[hop];
+static void add(struct hk_lag_histogram *to, int64_t ns) {
     uint64_t value = ns < 0 ? 0 : (uint64_t)ns;
     atomic_fetch_add_explicit(&to->buckets[bucket_of(value)], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&to->count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&to->sum_ns, value, memory_order_relaxed);
+    uint64_t max_ns = atomic_load_explicit(&to->max_ns, memory_order_relaxed);
+    while (value > max_ns &&
+           !atomic_compare_exchange_weak_explicit(
+               &to->max_ns, &max_ns, value, memory_order_relaxed, memory_order_relaxed)) {
+    }
 }
 
-int64_t hk_lag_quantile(const struct hk_lag *lag, enum hk_hop hop, double q) {
-    const struct hk_lag_hop *from = &lag->hops[hop];
+void hk_lag_add(struct hk_lag *lag, enum hk_hop hop, int64_t ns) {
+    add(&lag->hops[hop], ns);
+}
+
+void hk_lag_turn(struct hk_lag *lag, enum hk_turn turn, int64_t ns) {
+    add(&lag->turns[turn], ns);
+}
+
+static int64_t quantile(const struct hk_lag_histogram *from, double q) {
     uint64_t count = atomic_load_explicit(&from->count, memory_order_relaxed);
     if (count == 0) return 0;
     uint64_t rank = (uint64_t)(q * (double)count);
@@ -65,20 +81,35 @@ int64_t hk_lag_quantile(const struct hk_lag *lag, enum hk_hop hop, double q) {
     return bucket_end(HK_LAG_BUCKETS - 1);
 }
 
+int64_t hk_lag_quantile(const struct hk_lag *lag, enum hk_hop hop, double q) {
+    return quantile(&lag->hops[hop], q);
+}
+
+static void histogram_json(
+    const struct hk_lag_histogram *from, const char *key, const char *name, struct hk_buf *out) {
+    uint64_t count = atomic_load_explicit(&from->count, memory_order_relaxed);
+    uint64_t sum = atomic_load_explicit(&from->sum_ns, memory_order_relaxed);
+    hk_buf_printf(
+        out,
+        "{\"%s\":\"%s\",\"count\":%llu,\"p50_ns\":%lld,\"p90_ns\":%lld,\"p99_ns\":%lld,"
+        "\"p999_ns\":%lld,\"max_ns\":%llu,\"mean_ns\":%llu}",
+        key, name, (unsigned long long)count, (long long)quantile(from, 0.5),
+        (long long)quantile(from, 0.9), (long long)quantile(from, 0.99),
+        (long long)quantile(from, 0.999),
+        (unsigned long long)atomic_load_explicit(&from->max_ns, memory_order_relaxed),
+        (unsigned long long)(count == 0 ? 0 : sum / count));
+}
+
 void hk_lag_json(const struct hk_lag *lag, struct hk_buf *out) {
     hk_buf_text(out, "{\"hops\":[");
     for (unsigned i = 0; i < HK_HOPS; i++) {
-        uint64_t count = atomic_load_explicit(&lag->hops[i].count, memory_order_relaxed);
-        uint64_t sum = atomic_load_explicit(&lag->hops[i].sum_ns, memory_order_relaxed);
-        enum hk_hop hop = (enum hk_hop)i;
-        hk_buf_printf(
-            out,
-            "%s{\"hop\":\"%s\",\"count\":%llu,\"p50_ns\":%lld,\"p90_ns\":%lld,\"p99_ns\":%lld,"
-            "\"p999_ns\":%lld,\"mean_ns\":%llu}",
-            i == 0 ? "" : ",", hop_names[i], (unsigned long long)count,
-            (long long)hk_lag_quantile(lag, hop, 0.5), (long long)hk_lag_quantile(lag, hop, 0.9),
-            (long long)hk_lag_quantile(lag, hop, 0.99), (long long)hk_lag_quantile(lag, hop, 0.999),
-            (unsigned long long)(count == 0 ? 0 : sum / count));
+        if (i > 0) hk_buf_char(out, ',');
+        histogram_json(&lag->hops[i], "hop", hop_names[i], out);
+    }
+    hk_buf_text(out, "],\"turns\":[");
+    for (unsigned i = 0; i < HK_TURNS; i++) {
+        if (i > 0) hk_buf_char(out, ',');
+        histogram_json(&lag->turns[i], "turn", turn_names[i], out);
     }
     hk_buf_text(out, "]}");
 }
@@ -89,31 +120,40 @@ static bool is_edge(unsigned bucket) {
     return index % EDGE_STEP == 0 && index >= -20 * 16 && index <= 6 * 16;
 }
 
-static const char help[] = "Time from readable bytes to the hop.";
+static const char hop_help[] = "Time from readable bytes to the hop.";
+static const char turn_help[] = "Turns of the shards' loops by what they did.";
+
+/* One series set of a classic histogram: `metric`{`key`="`name`"}. */
+static void histogram_text(
+    const struct hk_lag_histogram *from, const char *metric, const char *key, const char *name,
+    struct hk_buf *out) {
+    uint64_t total = 0;
+    for (unsigned k = 0; k < HK_LAG_BUCKETS; k++) {
+        total += atomic_load_explicit(&from->buckets[k], memory_order_relaxed);
+        if (!is_edge(k)) continue;
+        hk_buf_printf(out, "%s_bucket{%s=\"%s\",le=\"", metric, key, name);
+        hk_buf_double(out, bound_of(k));
+        hk_buf_printf(out, "\"} %llu\n", (unsigned long long)total);
+    }
+    uint64_t sum = atomic_load_explicit(&from->sum_ns, memory_order_relaxed);
+    hk_buf_printf(
+        out, "%s_bucket{%s=\"%s\",le=\"+Inf\"} %llu\n", metric, key, name,
+        (unsigned long long)total);
+    hk_buf_printf(out, "%s_sum{%s=\"%s\"} ", metric, key, name);
+    hk_buf_double(out, (double)sum / 1e9);
+    hk_buf_printf(
+        out, "\n%s_count{%s=\"%s\"} %llu\n", metric, key, name, (unsigned long long)total);
+}
 
 void hk_lag_text(const struct hk_lag *lag, struct hk_buf *out) {
-    hk_buf_printf(out, "# HELP hark_hop_seconds %s\n", help);
+    hk_buf_printf(out, "# HELP hark_hop_seconds %s\n", hop_help);
     hk_buf_text(out, "# TYPE hark_hop_seconds histogram\n");
-    for (unsigned i = 0; i < HK_HOPS; i++) {
-        const struct hk_lag_hop *hop = &lag->hops[i];
-        uint64_t total = 0;
-        for (unsigned k = 0; k < HK_LAG_BUCKETS; k++) {
-            total += atomic_load_explicit(&hop->buckets[k], memory_order_relaxed);
-            if (!is_edge(k)) continue;
-            hk_buf_printf(out, "hark_hop_seconds_bucket{hop=\"%s\",le=\"", hop_names[i]);
-            hk_buf_double(out, bound_of(k));
-            hk_buf_printf(out, "\"} %llu\n", (unsigned long long)total);
-        }
-        uint64_t sum = atomic_load_explicit(&hop->sum_ns, memory_order_relaxed);
-        hk_buf_printf(
-            out, "hark_hop_seconds_bucket{hop=\"%s\",le=\"+Inf\"} %llu\n", hop_names[i],
-            (unsigned long long)total);
-        hk_buf_printf(out, "hark_hop_seconds_sum{hop=\"%s\"} ", hop_names[i]);
-        hk_buf_double(out, (double)sum / 1e9);
-        hk_buf_printf(
-            out, "\nhark_hop_seconds_count{hop=\"%s\"} %llu\n", hop_names[i],
-            (unsigned long long)total);
-    }
+    for (unsigned i = 0; i < HK_HOPS; i++)
+        histogram_text(&lag->hops[i], "hark_hop_seconds", "hop", hop_names[i], out);
+    hk_buf_printf(out, "# HELP hark_turn_seconds %s\n", turn_help);
+    hk_buf_text(out, "# TYPE hark_turn_seconds histogram\n");
+    for (unsigned i = 0; i < HK_TURNS; i++)
+        histogram_text(&lag->turns[i], "hark_turn_seconds", "turn", turn_names[i], out);
 }
 
 /* ------------------------------------------------------------------ protobuf */
@@ -144,7 +184,7 @@ struct snapshot {
     double sum;
 };
 
-static void take_snapshot(const struct hk_lag_hop *hop, struct snapshot *out) {
+static void take_snapshot(const struct hk_lag_histogram *hop, struct snapshot *out) {
     out->count = 0;
     for (unsigned i = 0; i < HK_LAG_BUCKETS; i++) {
         out->buckets[i] = atomic_load_explicit(&hop->buckets[i], memory_order_relaxed);
@@ -188,11 +228,12 @@ static void put_native(const struct snapshot *from, struct hk_buf *out) {
     }
 }
 
-static void
-put_hop(const char *name, const struct snapshot *from, int64_t start_ms, struct hk_buf *out) {
+static void put_histogram(
+    const char *key, const char *name, const struct snapshot *from, int64_t start_ms,
+    struct hk_buf *out) {
     size_t metric = hk_proto_begin(out, FAMILY_METRIC);
     size_t label = hk_proto_begin(out, METRIC_LABEL);
-    hk_proto_put_str(out, 1, HK_STR("hop"));
+    hk_proto_put_str(out, 1, hk_str_from(key));
     hk_proto_put_str(out, 2, hk_str_from(name));
     hk_proto_end(out, label);
     size_t histogram = hk_proto_begin(out, METRIC_HISTOGRAM);
@@ -210,19 +251,27 @@ put_hop(const char *name, const struct snapshot *from, int64_t start_ms, struct 
     hk_proto_end(out, metric);
 }
 
-void hk_lag_proto(const struct hk_lag *lag, int64_t start_ms, struct hk_buf *out) {
+static void put_family(
+    const char *metric, const char *help, const char *key, const char *const *names,
+    const struct hk_lag_histogram *from, unsigned count, int64_t start_ms, struct hk_buf *out) {
     struct hk_buf family;
     struct snapshot now;
     hk_buf_init(&family, 1 << 20);
-    hk_proto_put_str(&family, FAMILY_NAME, HK_STR("hark_hop_seconds"));
+    hk_proto_put_str(&family, FAMILY_NAME, hk_str_from(metric));
     hk_proto_put_str(&family, FAMILY_HELP, hk_str_from(help));
     hk_proto_put_varint(&family, FAMILY_TYPE, TYPE_HISTOGRAM);
-    for (unsigned i = 0; i < HK_HOPS; i++) {
-        take_snapshot(&lag->hops[i], &now);
-        put_hop(hop_names[i], &now, start_ms, &family);
+    for (unsigned i = 0; i < count; i++) {
+        take_snapshot(&from[i], &now);
+        put_histogram(key, names[i], &now, start_ms, &family);
     }
     hk_proto_put_raw_varint(out, family.len);
     hk_buf_str(out, hk_buf_get(&family));
     if (family.err < 0) out->err = family.err;
     hk_buf_deinit(&family);
+}
+
+void hk_lag_proto(const struct hk_lag *lag, int64_t start_ms, struct hk_buf *out) {
+    put_family("hark_hop_seconds", hop_help, "hop", hop_names, lag->hops, HK_HOPS, start_ms, out);
+    put_family(
+        "hark_turn_seconds", turn_help, "turn", turn_names, lag->turns, HK_TURNS, start_ms, out);
 }

@@ -156,3 +156,14 @@ void hk_rules_forget(struct hk_rules *rules, uint32_t ref) {
     rules->first_member[ref] = 0;
     rules->bound[ref] = 0;
 }
+
+int64_t hk_rules_window_ms(const struct hk_rules *rules) {
+    int64_t longest_ms = rules->options.lookback_ms;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        const struct hk_rule_plan *plan = &rules->states[i].plan;
+        for (uint32_t side = 0; plan->on_arrival && side < plan->side_count; side++) {
+            if (plan->sides[side].range_ms > longest_ms) longest_ms = plan->sides[side].range_ms;
+        }
+    }
+    return longest_ms;
+}

@@ -461,8 +461,9 @@ static bool must_settle(struct hk_rules *rules, struct hk_rule_group *group) {
     const struct hk_rule_group_side *left = &group->sides[0];
     const struct hk_rule_group_side *right = &group->sides[1];
     bool moved = left->newest_ms != left->decided_ms || right->newest_ms != right->decided_ms;
-    /* What only time has changed has nothing to wait for. */
-    if (!rules->hot[group->rule].settles || left->newest_ms == right->newest_ms || !moved) {
+    /* What only time has changed has nothing to wait for, nor has the state at the start. */
+    if (!rules->hot[group->rule].settles || !rules->judging ||
+        left->newest_ms == right->newest_ms || !moved) {
         group->wait_ms = 0;
         return false;
     }
@@ -544,5 +545,5 @@ void hk_rules_decide(struct hk_rules *rules) {
         hk_member_compute(rules, index);
     }
     rules->dirty_member_count = 0;
-    if (rules->dirty_count > 0) decide_groups(rules);
+    if (rules->dirty_count > 0 && rules->phase == HK_RULE_PRIMED) decide_groups(rules);
 }

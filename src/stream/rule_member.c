@@ -135,7 +135,7 @@ static double rise_bound(const struct hk_rule_window *window) {
 
 void hk_member_mark(struct hk_rules *rules, uint32_t index) {
     struct hk_rule_member *member = &rules->members[index];
-    if (member->dirty) return;
+    if (member->dirty || rules->phase == HK_RULE_LOADING) return;
     hk_err err = hk_mem_grow(
         &rules->dirty_members, &rules->dirty_member_capacity, rules->dirty_member_count + 1,
         sizeof(rules->dirty_members[0]));
@@ -224,6 +224,27 @@ void hk_member_sample(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, 
         if (stamp_ms > side->newest_ms) side->newest_ms = stamp_ms;
         hk_group_mark(rules, member->group);
     }
+}
+
+static bool has_stamp(const struct hk_rule_window *window, int64_t stamp_ms) {
+    for (uint32_t i = window == NULL ? 0 : window->count; i > 0; i--) {
+        int64_t at_ms = window->points[window->first + i - 1].stamp_ms;
+        if (at_ms <= stamp_ms) return at_ms == stamp_ms;
+    }
+    return false;
+}
+
+void hk_member_load(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, double value) {
+    struct hk_rule_member *member = &rules->members[index];
+    const struct hk_rule_hot *hot = &rules->hot[member->rule];
+    if (!hot->on_arrival || has_stamp(member->window, stamp_ms)) return;
+    int64_t range_ms = hot->range_ms[member->side];
+    if (range_ms > 0) {
+        (void)insert(rules, member, range_ms, stamp_ms, value);
+        return;
+    }
+    if (member->window == NULL && stamp_ms <= member->newest_ms) return;
+    hk_member_sample(rules, index, stamp_ms, value);
 }
 
 /* ------------------------------------------------------------------ contributions */
@@ -322,7 +343,7 @@ bool hk_member_line(
 
 void hk_member_compute(struct hk_rules *rules, uint32_t index) {
     struct hk_rule_member *member = &rules->members[index];
-    if (!rules->hot[member->rule].on_arrival) return;
+    if (!rules->hot[member->rule].on_arrival || rules->phase == HK_RULE_LOADING) return;
     struct hk_rule_line line;
     bool present = hk_member_line(rules, member, &line);
     if (member->group == HK_NO_INDEX) {

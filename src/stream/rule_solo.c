@@ -36,7 +36,8 @@ static int64_t sure_until(
 /* Tells the alerts of the rule. The key is the result's label set, as ticks give it. */
 static void publish(struct hk_rules *rules, const struct hk_rule_member *member, double value) {
     struct hk_label items[HK_LABELS_MAX];
-    struct hk_labels labels = hk_directory_labels(rules->options.directory, member->ref, items);
+    struct hk_directory_view *view = hk_directory_hold(rules->options.directory);
+    struct hk_labels labels = hk_view_labels(view, member->ref, items);
     if (!rules->hot[member->rule].keeps_name) {
         uint32_t count = 0;
         for (uint32_t i = 0; i < labels.count; i++) {
@@ -45,6 +46,7 @@ static void publish(struct hk_rules *rules, const struct hk_rule_member *member,
         labels = (struct hk_labels){ items, count };
     }
     hk_rules_verdict(rules, member->rule, labels, value, member->active);
+    hk_directory_release(rules->options.directory, view);
 }
 
 void hk_solo_decide(

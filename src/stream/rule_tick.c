@@ -174,6 +174,11 @@ static void evaluate(struct hk_rules *rules, struct hk_rule_job *job, uint32_t r
 }
 
 static void run_job(struct hk_rules *rules, struct hk_rule_job *job) {
+    if (job->group == HK_NO_INDEX && job->rule == HK_NO_INDEX) {
+        hk_rules_prime_job(rules, job->at_ms);
+        hk_mem_free(job);
+        return;
+    }
     if (job->rule != HK_NO_INDEX) {
         evaluate(rules, job, job->rule, true);
         return;
@@ -255,7 +260,7 @@ void hk_ticks_close(struct hk_rules *rules) {
 
 /* ------------------------------------------------------------------ scheduling, on the shard */
 
-static bool queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, int64_t at_ms) {
+bool hk_rules_queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, int64_t at_ms) {
     struct hk_rule_job *job = hk_mem_alloc(1, sizeof(*job));
     if (job == NULL) return false;
     *job = (struct hk_rule_job){ rules, group, rule, at_ms, NULL };
@@ -277,7 +282,7 @@ static void serve_alert(struct hk_rules *rules, uint32_t index, int64_t now_ms) 
     if (wait_ms < HK_RULE_TICK_MIN_MS) wait_ms = HK_RULE_TICK_MIN_MS;
     if (state->last_error[0] != 0 && wait_ms < ERROR_WAIT_MS) wait_ms = ERROR_WAIT_MS;
     state->next_ms = now_ms + wait_ms;
-    state->running = queue_job(rules, 0, index, now_ms);
+    state->running = hk_rules_queue_job(rules, 0, index, now_ms);
 }
 
 /* ------------------------------------------------------------------ schedules of groups */
@@ -342,7 +347,8 @@ static void serve_group(struct hk_rules *rules, uint32_t index, int64_t now_ms) 
     bool running = schedule->records && rules->states[schedule->records_last].running;
     schedule->next_ms = at_ms + interval_ms;
     if (schedule->records && !running) {
-        rules->states[schedule->records_last].running = queue_job(rules, index, HK_NO_INDEX, at_ms);
+        rules->states[schedule->records_last].running =
+            hk_rules_queue_job(rules, index, HK_NO_INDEX, at_ms);
     }
     for (uint32_t i = schedule->first; i < schedule->end; i++) {
         if (rules->states[i].alert != NULL) write_alerts(rules, i, at_ms);

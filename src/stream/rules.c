@@ -11,6 +11,8 @@
 
 enum { ARENA_MAX = 1 << 30, RECORD_BYTES_MAX = 1 << 20, BUDGET_MS = 1000 };
 
+enum { FETCH_MEMBERS = 8, FETCH_WINDOWS = 3 }; /* series ahead */
+
 /* Prometheus' extrapolation multiplies an increase by that at most (rule_member.c). */
 #define MOST_EXTRAPOLATION 3.2
 
@@ -32,10 +34,8 @@ static void alert_changed(void *self, const struct hk_alert *alert, bool gone) {
     if (options->save == NULL) return;
     struct hk_buf record;
     hk_buf_init(&record, RECORD_BYTES_MAX);
-    uint64_t hash = hk_fnv1a(
-        HK_FNV1A_START, saver->rules->states[saver->rule].conf->alert.ptr,
-        saver->rules->states[saver->rule].conf->alert.len);
-    hk_buf_bytes(&record, &hash, sizeof(hash));
+    uint64_t identity = saver->rules->states[saver->rule].identity;
+    hk_buf_bytes(&record, &identity, sizeof(identity));
     hk_alert_encode(alert, gone, &record);
     if (record.err >= 0) options->save(options->self, saver->rule, hk_buf_get(&record));
     hk_buf_deinit(&record);
@@ -101,6 +101,7 @@ static hk_err make_alert(struct hk_rules *rules, uint32_t index) {
 
 static hk_err make_rule(struct hk_rules *rules, uint32_t index) {
     struct hk_rule_state *state = &rules->states[index];
+    state->identity = hk_rule_identity(state);
     hk_err err = hk_promql_parse(state->conf->expr, &rules->arena, &state->promql);
     if (err < 0) {
         return hk_fail_note(err, "%.*s:%u", HK_STR_ARG(state->group->file), state->conf->expr_line);
@@ -205,6 +206,7 @@ static hk_err make_all(struct hk_rules *rules) {
             state->group = group;
             HK_TRY(make_rule(rules, rules->count));
             make_hot(&state->plan, &rules->hot[rules->count]);
+            state->binds = state->plan.on_arrival;
             if (!state->plan.on_arrival && state->alert != NULL) {
                 rules->tick_rules[rules->tick_count++] = rules->count;
             }
@@ -255,59 +257,7 @@ void hk_rules_destroy(struct hk_rules *rules) {
     hk_mem_free(rules);
 }
 
-/* ------------------------------------------------------------------ priming */
-
-/* Gives a side the samples that the store has of its window. */
-static hk_err prime_side(
-    struct hk_rules *rules, uint32_t rule, uint8_t side, int64_t now_ms, struct hk_arena *arena) {
-    const struct hk_rule_side *plan = &rules->states[rule].plan.sides[side];
-    int64_t window_ms = plan->range_ms > 0 ? plan->range_ms : rules->options.lookback_ms;
-    struct hk_select request = {
-        .matchers = plan->selector->selector.matchers,
-        .matcher_count = plan->selector->selector.matcher_count,
-        .from_ms = now_ms - window_ms + 1,
-        .to_ms = now_ms,
-    };
-    const struct hk_source *source = &rules->options.source;
-    struct hk_selection selection;
-    HK_TRY(source->select(source->self, &request, arena, &selection));
-    hk_err err = HK_OK;
-    struct hk_arena samples_arena;
-    hk_arena_init(&samples_arena, ARENA_MAX);
-    for (uint32_t i = 0; i < selection.count && err >= 0; i++) {
-        uint32_t ref = hk_directory_find(rules->options.directory, selection.labels[i]);
-        struct hk_samples samples;
-        hk_arena_reset(&samples_arena);
-        err = source->read(source->self, &selection, i, &samples_arena, &samples);
-        if (err < 0 || ref >= rules->ref_capacity) continue;
-        uint32_t member = rules->first_member[ref] - 1;
-        for (; member != HK_NO_INDEX; member = rules->members[member].next_of_ref) {
-            struct hk_rule_member *found = &rules->members[member];
-            if (found->rule == rule && found->side == side) break;
-        }
-        for (uint32_t k = 0; member != HK_NO_INDEX && k < samples.count; k++) {
-            hk_member_sample(rules, member, samples.stamps_ms[k], samples.values[k]);
-        }
-    }
-    hk_arena_deinit(&samples_arena);
-    source->release(source->self, &selection);
-    return err;
-}
-
-static void prime(struct hk_rules *rules, int64_t now_ms) {
-    struct hk_arena arena;
-    hk_arena_init(&arena, ARENA_MAX);
-    for (uint32_t rule = 0; rule < rules->count; rule++) {
-        const struct hk_rule_plan *plan = &rules->states[rule].plan;
-        for (uint32_t side = 0; side < plan->side_count && rules->hot[rule].on_arrival; side++) {
-            if (prime_side(rules, rule, (uint8_t)side, now_ms, &arena) < 0) {
-                hk_rules_leave_arrival(rules, rule, "its windows could not be read at the start");
-            }
-            hk_arena_reset(&arena);
-        }
-    }
-    hk_arena_deinit(&arena);
-}
+/* ------------------------------------------------------------------ ways */
 
 void hk_rules_leave_arrival(struct hk_rules *rules, uint32_t rule, const char *why) {
     struct hk_rule_state *state = &rules->states[rule];
@@ -324,43 +274,17 @@ void hk_rules_leave_arrival(struct hk_rules *rules, uint32_t rule, const char *w
         HK_STR_ARG(state->conf->alert), why);
 }
 
-/* A series that could not be bound: the rules that would miss it leave the arrival path. */
-static void bind_failed(struct hk_rules *rules) {
+void hk_rules_bind_failed(struct hk_rules *rules) {
     rules->stats.memory_failures++;
     for (uint32_t i = 0; i < rules->count; i++) {
         hk_rules_leave_arrival(rules, i, "out of memory for its series");
     }
 }
 
-hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) {
-    struct hk_label items[HK_LABELS_MAX];
-    uint32_t count = hk_directory_count(rules->options.directory);
-    rules->now_ms = now_ms;
-    rules->budget_ms = now_ms;
-    rules->down_from_ms = down_from_ms;
-    for (uint32_t ref = 0; rules->selector_count > 0 && ref < count; ref++) {
-        struct hk_labels labels = hk_directory_labels(rules->options.directory, ref, items);
-        if (hk_rules_bind(rules, ref, labels) < 0) {
-            bind_failed(rules);
-            break;
-        }
-    }
-    prime(rules, now_ms);
-    rules->started = true;
-    hk_rules_decide(rules);
-    for (uint32_t i = 0; i < rules->count; i++) {
-        struct hk_rule_state *state = &rules->states[i];
-        if (state->alert == NULL) continue;
-        if (rules->hot[i].on_arrival) hk_alert_confirm(state->alert, down_from_ms, now_ms);
-        hk_rules_note_alert(rules, i);
-    }
-    return HK_OK;
-}
-
 /* ------------------------------------------------------------------ the stream */
 
 void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labels) {
-    if (hk_rules_bind(rules, ref, labels) < 0) bind_failed(rules);
+    if (hk_rules_bind(rules, ref, labels) < 0) hk_rules_bind_failed(rules);
 }
 
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count) {
@@ -373,7 +297,21 @@ void hk_rules_begin(struct hk_rules *rules, int64_t now_ms) {
     if (rules->started) hk_rule_timers_serve(rules, rules->now_ms, HK_RULE_BEGIN_TIMERS);
 }
 
+/* Senders keep the order of series: what the next ones need is fetched while this one is judged. */
+static void prefetch(const struct hk_rules *rules, uint32_t ref) {
+    if (ref + FETCH_MEMBERS >= rules->ref_capacity) return;
+    uint32_t far = rules->first_member[ref + FETCH_MEMBERS];
+    if (far != 0) __builtin_prefetch(&rules->members[far - 1]);
+    uint32_t near = rules->first_member[ref + FETCH_WINDOWS];
+    if (near == 0) return;
+    const struct hk_rule_window *window = rules->members[near - 1].window;
+    if (window == NULL) return;
+    __builtin_prefetch(window);
+    __builtin_prefetch(&window->points[0]);
+}
+
 void hk_rules_sample(struct hk_rules *rules, uint32_t ref, int64_t stamp_ms, double value) {
+    prefetch(rules, ref);
     uint32_t member = rules->first_member[ref] - 1;
     for (; member != HK_NO_INDEX; member = rules->members[member].next_of_ref) {
         hk_member_sample(rules, member, stamp_ms, value);
@@ -454,9 +392,7 @@ void hk_rules_recall(struct hk_rules *rules, struct hk_str record) {
     memcpy(&hash, record.ptr, sizeof(hash));
     for (uint32_t i = 0; i < rules->count; i++) {
         struct hk_rule_state *state = &rules->states[i];
-        if (state->alert == NULL) continue;
-        uint64_t own = hk_fnv1a(HK_FNV1A_START, state->conf->alert.ptr, state->conf->alert.len);
-        if (own != hash) continue;
+        if (state->alert == NULL || state->identity != hash) continue;
         if (hk_alert_load(state->alert, hk_str_part(record, sizeof(hash), record.len)) < 0) {
             hk_log(HK_LOG_WARN, "rules: a saved alert could not be read");
         }

@@ -34,13 +34,15 @@ struct hk_rules_options {
     void (*post)(void *self, void (*run)(void *arg), void *arg);
     /* An alert changed: the bytes replace its former record (the engine logs them). */
     void (*save)(void *self, uint32_t rule, struct hk_str record);
+    /* Binding in the background has moved the array of hk_rules_bound(). On the shard's thread. */
+    void (*bound_moved)(void *self);
     void *self;
 };
 
 hk_err hk_rules_create(const struct hk_rules_options *options, struct hk_rules **out) HK_MUST_CHECK;
 
-/* Binds the series that exist and reads what they need from the source (priming). Before it, the
- * set judges nothing. `down_from_ms`: last time known alive; the time since does not count for
+/* Binds the series that exist and reads what they need from the source (priming): at once when they
+ * are few, in the background when they are many. Before it is done, the set judges nothing. `down_from_ms`: last time known alive; the time since does not count for
  * `for`. On the shard's thread, or before it runs. */
 hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) HK_MUST_CHECK;
 
@@ -57,6 +59,10 @@ void hk_rules_series(struct hk_rules *rules, uint32_t ref, struct hk_labels labe
 
 /* The series is retired: its ref may come again for another one. Its alerts resolve. */
 void hk_rules_forget(struct hk_rules *rules, uint32_t ref);
+
+/* Longest window of the rules that are judged on arrival, ms: a series that has been idle for less
+ * must not be forgotten. */
+int64_t hk_rules_window_ms(const struct hk_rules *rules);
 
 /* Per ref: 1 where hk_rules_sample() wants the samples; valid until the next call that binds. */
 const uint8_t *hk_rules_bound(const struct hk_rules *rules, uint32_t *out_count);
@@ -75,6 +81,18 @@ void hk_rules_tick(struct hk_rules *rules, int64_t now_ms);
 
 /* Restart: a record that `save` gave before the stop. Between create and start. */
 void hk_rules_recall(struct hk_rules *rules, struct hk_str record);
+
+/*
+ * Reload: takes over the alerts of `old`, a set that judged until now, rule by rule: those with the
+ * same group, name and labels (Prometheus: Group.CopyState). They wait for start as after a
+ * restart; what is left in `old` belongs to rules that are gone, and the series that those wrote
+ * get stale markers. Between create and start, on the shard's thread. HK_E_NOMEM: nothing was done.
+ */
+hk_err hk_rules_adopt(struct hk_rules *rules, struct hk_rules *old, int64_t now_ms) HK_MUST_CHECK;
+
+/* Ends the worker of a set that was replaced and waits for it; what it posted before is still
+ * valid until destroy. Any thread, after the last call on the shard's. */
+void hk_rules_stop(struct hk_rules *rules);
 
 /* Calls `save` for the state of every alert (complete snapshot). */
 void hk_rules_save_all(struct hk_rules *rules);

@@ -104,6 +104,7 @@ struct hk_rule_hot {
 struct hk_rule_state {
     const struct hk_conf_rule *conf;
     const struct hk_conf_rule_group *group;
+    uint64_t identity; /* hk_rule_identity() */
     struct hk_promql *promql;
     struct hk_rule_plan plan;
     struct hk_alert_rule *alert; /* NULL for recording rules */
@@ -111,6 +112,7 @@ struct hk_rule_state {
     int64_t cost_ns, evaluated_ms;
     char last_error[256];
     bool running; /* a tick job is out */
+    bool binds;   /* planned for the arrival path; never changes, unlike plan.on_arrival */
     uint32_t members;
     struct hk_rule_recorded *recorded; /* series that the last evaluation wrote */
 };
@@ -137,6 +139,13 @@ struct hk_rule_timer {
     int64_t due_ms;
     uint32_t owner;
 };
+
+/*
+ * Priming: series are bound, then windows read from the store by the worker, then verdicts made.
+ * While loading, samples only go into the windows; while settling, members are computed; groups are
+ * judged when all members are.
+ */
+enum hk_rule_phase { HK_RULE_LOADING, HK_RULE_SETTLING, HK_RULE_PRIMED };
 
 /* When a group of the set runs. */
 struct hk_rule_schedule {
@@ -180,6 +189,13 @@ struct hk_rules {
     int64_t alerts_due_ms; /* the earliest hot[].alert_next_ms */
     int64_t budget_ms;     /* begin of the second that hot[].work counts */
     bool started;
+
+    /* Priming. */
+    enum hk_rule_phase phase;
+    bool judging;                   /* the first verdicts were given */
+    uint32_t prime_ref, prime_refs; /* next to bind, end */
+    uint32_t prime_member;          /* next to settle */
+    _Atomic uint64_t prime_points;  /* on their way from the worker */
 
     /* Ticks. */
     uint32_t *tick_rules; /* alerting rules that left the arrival path, or never were on it */
@@ -253,9 +269,24 @@ void hk_rules_leave_arrival(struct hk_rules *rules, uint32_t rule, const char *w
 hk_err hk_rules_index(struct hk_rules *rules) HK_MUST_CHECK;
 hk_err hk_rules_bind(struct hk_rules *rules, uint32_t ref, struct hk_labels labels) HK_MUST_CHECK;
 
+/* A series could not be bound: the rules leave the arrival path, nothing is missed. */
+void hk_rules_bind_failed(struct hk_rules *rules);
+
+/* rule_prime.c: on the worker, all windows of all rules. */
+void hk_rules_prime_job(struct hk_rules *rules, int64_t at_ms);
+
+/* A sample that the store has; one of its stamp that has arrived meanwhile stays. */
+void hk_member_load(struct hk_rules *rules, uint32_t index, int64_t stamp_ms, double value);
+
+/* Queues a job: of a group, of one rule, or (both HK_NO_INDEX) the priming. */
+bool hk_rules_queue_job(struct hk_rules *rules, uint32_t group, uint32_t rule, int64_t at_ms);
+
 /* rule_tick.c: evaluation through the query engine. */
 hk_err hk_ticks_open(struct hk_rules *rules) HK_MUST_CHECK;
 void hk_ticks_close(struct hk_rules *rules);
 void hk_ticks_serve(struct hk_rules *rules, int64_t now_ms);
+
+/* rule_adopt.c: hash of group, name and labels, for ever the same: it is kept on disk. */
+uint64_t hk_rule_identity(const struct hk_rule_state *state);
 
 #endif

@@ -2,8 +2,10 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
+import termios
 
 import harness
 from harness import Hark, Program, free_port, now_ms, peer, remote_write, wait_for
@@ -159,3 +161,33 @@ def test_exit_codes():
                     ("ready",)):
         code, out, err = hark_cli(*command, "--server", nobody)
         assert code == 3 and nobody in err and not out, (command, code, out, err)
+
+
+def test_top_on_a_terminal():
+    """Frames come until q; the terminal is as before."""
+    with Hark("host_metrics: {enabled: true, interval: 100ms}\n") as hark:
+        server = f"http://127.0.0.1:{hark.ports['http']}"
+        wait_for(lambda: hark.value("count(node_load1)"), "the host's metrics")
+        code, out, err = hark_cli("top", "--once", server=server)
+        assert code == 0 and "cpu" in out and "host metrics" in out and not err, (code, out, err)
+        code, out, err = hark_cli("top", server=server)
+        assert code == 2 and "--once" in err, (code, out, err)
+        outer, inner = os.openpty()
+        before = termios.tcgetattr(inner)
+        top = subprocess.Popen([str(harness.BINARY), "top", "--interval", "100ms", "--server", server],
+                               stdin=inner, stdout=inner, stderr=inner)
+        seen = b""
+        try:
+            # Since the second frame there are rates: no dash in the column.
+            while not re.search(rb"host metrics +\d", seen):
+                seen += os.read(outer, 65536)
+                assert top.poll() is None, seen
+            os.write(outer, b"q")
+            assert top.wait(20) == 0
+        finally:
+            top.kill()
+            top.wait()
+        assert b"cpu     [" in seen and b"memory  [" in seen and b"alerts: 0 firing" in seen, seen
+        assert termios.tcgetattr(inner) == before
+        os.close(outer)
+        os.close(inner)

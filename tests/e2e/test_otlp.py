@@ -1,8 +1,10 @@
-"""OpenTelemetry's Python SDK over gRPC, HTTP/protobuf; JSON by hand."""
+"""OpenTelemetry's SDKs: Python over gRPC and HTTP/protobuf, JavaScript over gRPC, HTTP/protobuf and
+HTTP/JSON. JSON by hand."""
 import json
-import time
+import os
+import subprocess
 
-from harness import Hark, now_ms, wait_for
+from harness import ROOT, Hark, free_port, now_ms, wait_for
 
 
 def make_instruments(reader):
@@ -66,6 +68,64 @@ def test_sdk_http_protobuf():
         assert provider.force_flush()
         check_values(hark)
         provider.shutdown()
+
+
+def send_by_javascript(protocol, url):
+    """The instruments of make_instruments(), sent once by js/send.js."""
+    packages = ROOT / "build/js/node_modules"
+    assert packages.exists(), f"{packages} is missing: ./dev deps installs it"
+    run = subprocess.run(
+        ["node", str(ROOT / "tests/e2e/js/send.js"), protocol, url], capture_output=True, text=True,
+        timeout=120, env={**os.environ, "NODE_PATH": str(packages)})
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def check_javascript(protocol, listener, path=""):
+    with Hark() as hark:
+        send_by_javascript(protocol, f"http://127.0.0.1:{hark.ports[listener]}{path}")
+        check_values(hark)
+        accounts = hark.ledger()
+        assert accounts[listener]["received"] > 0, accounts
+
+
+def test_javascript_grpc():
+    check_javascript("grpc", "otlp_grpc")
+
+
+def test_javascript_http_protobuf():
+    check_javascript("proto", "otlp_http", "/v1/metrics")
+
+
+def test_javascript_http_json():
+    check_javascript("json", "otlp_http", "/v1/metrics")
+
+
+def test_legacy_port():
+    """The counter of the OpenTelemetry documentation over OTLP/HTTP on the port before 4318."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    with Hark(flags=["--otlp-legacy", "127.0.0.1:0"]) as hark:
+        exporter = OTLPMetricExporter(
+            endpoint=f"http://127.0.0.1:{hark.ports['otlp_legacy']}/v1/metrics")
+        provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3600000)])
+        provider.get_meter("example-meter").create_counter("example_counter").add(1)
+        assert provider.force_flush()
+        assert hark.value("example_counter_total") == 1.0
+        provider.shutdown()
+        hark.check_ledger()
+
+
+def test_legacy_port_of_the_configuration():
+    port = free_port()
+    config = "host_metrics: {enabled: false}\nserver: {otlp_legacy: '127.0.0.1:%d'}\n" % port
+    with Hark(config) as hark:
+        assert hark.ports["otlp_legacy"] == port, hark.ports
+        status, _, answer = hark.request(
+            "POST", "/v1/metrics", "{}", {"Content-Type": "application/json"}, "otlp_legacy")
+        assert (status, json.loads(answer)) == (200, {}), (status, answer)
+    with Hark() as hark:
+        assert "otlp_legacy" not in hark.ports, hark.ports
 
 
 def test_json():

@@ -116,6 +116,14 @@ def test_pushgateway():
         assert push("PUT", "/metrics/job@base64/L2E/x", "q 1\n")[0] == 400
         assert push("PUT", "/metrics/job@base64/L2E", "encoded 1\n")[0] == 200
         assert hark.value('encoded{job="/a"}') == 1.0
+        # What simple clients send is text; what is something else is refused.
+        for kind, wanted in ((None, 200), ("application/x-www-form-urlencoded", 200),
+                             ("TEXT/PLAIN", 200), ("application/json", 415), ("text/html", 415),
+                             ("application/x-protobuf", 415)):
+            headers = {"Content-Type": kind} if kind else {}
+            status, _, body = hark.request("PUT", path, "size 12\n", headers)
+            assert status == wanted, (kind, status, body)
+            assert wanted == 200 or b"use text/plain" in body, body
         # A bad body changes nothing.
         status, _, body = push("PUT", path, "size 13\nsize{ 14\n")
         assert status == 400 and body, (status, body)

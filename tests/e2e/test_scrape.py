@@ -173,6 +173,66 @@ scrape_configs:
             hark.check_ledger()
 
 
+LIMITED = """
+- job_name: {name}
+  scrape_interval: 100ms
+  static_configs: [{{targets: ['{address}']}}]
+  {limits}
+"""
+DROP = "metric_relabel_configs: [{source_labels: [__name__], regex: drop_.*, action: drop}]"
+# Limits of a job (two samples are left where DROP stands) and the error they lead to.
+LIMITS = {
+    "samples_fit": (["sample_limit: 2", DROP], None),
+    "samples": (["sample_limit: 1", DROP], "sample limit exceeded"),
+    "samples_as_they_come": (["sample_limit: 2"], "sample limit exceeded"),
+    "labels_fit": (["label_limit: 4", DROP], None),
+    "labels_without_relabelling": (
+        ["label_limit: 4"],
+        "label_limit exceeded (metric: drop_me, number of labels: 5, limit: 4)"),
+    "labels": (["label_limit: 3", DROP],
+               "label_limit exceeded (metric: labelled, number of labels: 4, limit: 3)"),
+    "names_fit": (["label_name_length_limit: 8"], None),
+    "names": (["label_name_length_limit: 7"],
+              "label_name_length_limit exceeded (metric: keep_me, label name: __name__, length: 8, "
+              "limit: 7)"),
+    "values_fit": (["label_value_length_limit: 9"], None),
+    "values": (["label_value_length_limit: 8"],
+               "label_value_length_limit exceeded (metric: keep_me, label name: instance, value "
+               "length: 9, limit: 8)"),
+}
+
+
+def test_limits():
+    """A page over a limit counts for nothing: up 0, the reason among the targets."""
+    relabel = "relabel_configs: [{target_label: instance, replacement: localhost}]"
+    with Page("keep_me 1\ndrop_me{a=\"b\",c=\"d\"} 2\nlabelled{path=\"/a\"} 3\n") as page:
+        jobs = "scrape_configs:" + "".join(
+            LIMITED.format(name="job%02d" % at, address=page.address,
+                           limits="\n  ".join([relabel, *limits]))
+            for at, (limits, _) in enumerate(LIMITS.values()))
+        with Hark(config_of(jobs)) as hark:
+            wait_for(lambda: len(hark.query("scrape_samples_scraped")) == len(LIMITS), "all targets")
+            for at, (name, (_, error)) in enumerate(LIMITS.items()):
+                job = "job%02d" % at
+                shown, = targets(hark, job)
+                assert shown["lastError"] == (error or ""), (name, shown["lastError"])
+                assert shown["health"] == ("down" if error else "up"), (name, shown)
+                assert hark.value('up{job="%s"}' % job) == (0.0 if error else 1.0), name
+                kept = hark.query('{__name__=~"keep_me|labelled",job="%s"}' % job)
+                assert len(kept) == (0 if error else 2), (name, kept)
+            # The page shrinks: the limit is kept, the target comes back.
+            page.text = "keep_me 4\n"
+            for at, (name, (_, error)) in enumerate(LIMITS.items()):
+                if name in ("samples", "samples_as_they_come", "labels"):
+                    wait_for(lambda: hark.value('keep_me{job="job%02d"}' % at) == 4.0, name)
+            page.text = "keep_me 5\nlabelled{path=\"/a\"} 6\n"
+            wait_for(lambda: hark.value("up{job='job01'}") == 0.0, "the limit again")
+            assert not hark.query("keep_me{job='job01'}")
+            assert hark.value("scrape_samples_scraped{job='job01'}") == 2.0
+            assert hark.value("scrape_samples_post_metric_relabeling{job='job01'}") == 2.0
+            assert hark.check_ledger()["scrape"]["dropped"]["scrape_limit"] > 0
+
+
 def test_targets_from_files():
     jobs = """
 scrape_configs:

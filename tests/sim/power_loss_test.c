@@ -38,12 +38,33 @@ static void on_durable(void *self, uint32_t shard, hk_err err) {
     hk_event_raise(&told);
 }
 
+/* Nobody keeps refs between steps: every one comes from the directory. */
+static struct hk_store_shard *sim_shard;
+
+static void on_sweep(void *self, uint32_t shard) {
+    (void)self;
+    (void)shard;
+    hk_store_swept(sim_shard);
+}
+
+static void on_forget(void *self, uint32_t shard, const uint32_t *refs, uint32_t count) {
+    (void)self;
+    (void)shard;
+    (void)refs;
+    (void)count;
+    hk_store_forgot(sim_shard);
+}
+
 static struct hk_store *open_store(struct hk_store_report *report) {
     struct hk_store_options options = {
         .dir = "data",
         .shards = 1,
         .memory_max = 1ULL << 30,
         .durable = on_durable,
+        .series_idle_ms = 4000,
+        .dead_min = 2,
+        .sweep = on_sweep,
+        .forget = on_forget,
     };
     struct hk_store *store = NULL;
     atomic_store_explicit(&disk_err, HK_OK, memory_order_release);
@@ -213,12 +234,16 @@ static uint64_t check_all(struct hk_store *store, uint64_t *checked) {
 /* Runs until the power goes or the steps are done. */
 static void run_until_cut(struct hk_store *store, int64_t start_ms) {
     struct hk_store_shard *shard = hk_store_get_shard(store, 0);
+    sim_shard = shard;
     uint32_t steps = 3 + (uint32_t)(hk_test_random() % STEPS_MAX);
     for (uint32_t i = 0; i < steps; i++) {
         if (!step(store, shard, start_ms + (int64_t)i * 1000)) return;
         if (hk_test_random() % 6 != 0) continue;
         hk_store_kick(shard, INT64_MAX / 2); /* long after: the open slab is closed */
-        if (hk_store_flush(store, 1) < 0) return;
+        if (hk_store_flush(store, start_ms + (int64_t)i * 1000) < 0) return;
+        for (int turn = 0; turn < 4; turn++) { /* the phases of retirement */
+            if (hk_store_work(store, start_ms + (int64_t)i * 1000) < 0) return;
+        }
     }
 }
 
