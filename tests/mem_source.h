@@ -65,7 +65,9 @@ static inline hk_err mem_select(
     for (uint32_t i = 0; i < count; i++)
         labels[i] = source->series[indexes[i]].labels;
     *selection = (struct mem_selection){ indexes, request->from_ms, request->to_ms };
-    *out = (struct hk_selection){ .labels = labels, .count = count, .impl = selection };
+    *out = (struct hk_selection){ .labels = request->labels_later ? NULL : labels,
+                                  .count = count,
+                                  .impl = selection };
     source->open++;
     return HK_OK;
 }
@@ -100,6 +102,69 @@ static inline hk_err mem_read(
     return HK_OK;
 }
 
+static inline void mem_newest(
+    void *self, struct hk_selection *selection, uint32_t first, uint32_t count,
+    struct hk_newest *out) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct hk_samples samples = { 0 };
+        hk_err err = mem_read(self, selection, first + i, NULL, &samples);
+        out[i] = (struct hk_newest){ .kind = HK_NEWEST_NONE };
+        if (err < 0 || samples.histograms != NULL) {
+            out[i].kind = HK_NEWEST_READ;
+        } else if (samples.count > 0) {
+            out[i] = (struct hk_newest){ samples.stamps_ms[samples.count - 1],
+                                         samples.values[samples.count - 1], HK_NEWEST_FLOAT };
+        }
+    }
+}
+
+static inline hk_err mem_labels_of(
+    void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
+    struct hk_labels *out) {
+    const struct mem_source *source = self;
+    const struct mem_selection *own = selection->impl;
+    (void)arena;
+    *out = source->series[own->indexes[index]].labels;
+    return HK_OK;
+}
+
+/* Have both the same labels with (or without) the names? */
+static inline bool mem_same_group(
+    struct hk_labels a, struct hk_labels b, const struct hk_str *names, uint32_t name_count,
+    bool with) {
+    for (uint32_t i = 0; i < a.count; i++) {
+        bool listed = false;
+        for (uint32_t k = 0; k < name_count; k++)
+            listed = listed || hk_str_eq(names[k], a.items[i].name);
+        if (listed == with && !hk_str_eq(hk_labels_get(b, a.items[i].name), a.items[i].value))
+            return false;
+    }
+    return true;
+}
+
+static inline hk_err mem_group(
+    void *self, struct hk_selection *selection, const struct hk_str *names, uint32_t name_count,
+    bool with, struct hk_arena *arena, uint32_t **out_numbers, uint32_t *out_count) {
+    const struct mem_source *source = self;
+    const struct mem_selection *own = selection->impl;
+    uint32_t *numbers = hk_arena_alloc(arena, selection->count, sizeof(uint32_t));
+    if (numbers == NULL) return HK_E_NOMEM;
+    *out_count = 0;
+    for (uint32_t i = 0; i < selection->count; i++) {
+        struct hk_labels labels = source->series[own->indexes[i]].labels;
+        uint32_t k = 0;
+        for (; k < i; k++) {
+            struct hk_labels other = source->series[own->indexes[k]].labels;
+            if (mem_same_group(labels, other, names, name_count, with) &&
+                mem_same_group(other, labels, names, name_count, with))
+                break;
+        }
+        numbers[i] = k < i ? numbers[k] : (*out_count)++;
+    }
+    *out_numbers = numbers;
+    return HK_OK;
+}
+
 static inline void mem_release(void *self, struct hk_selection *selection) {
     struct mem_source *source = self;
     (void)selection;
@@ -113,6 +178,9 @@ static inline void mem_source_init(struct mem_source *source) {
     source->source.select = mem_select;
     source->source.read = mem_read;
     source->source.release = mem_release;
+    source->source.newest = mem_newest;
+    source->source.labels_of = mem_labels_of;
+    source->source.group = mem_group;
 }
 
 static inline void mem_source_deinit(struct mem_source *source) {

@@ -1,6 +1,7 @@
 /* Goal: numbers, durations, times and buffers read and print as Prometheus does. */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/digits.h"
 #include "base/hash.h"
 #include "base/regex.h"
 #include "hk_test.h"
@@ -27,6 +28,16 @@ static const struct {
     { "1E-3", 0.001, "0.001" },
     { "3.141592653589793", 3.141592653589793, "3.141592653589793" },
     { "0.30000000000000004", 0.1 + 0.2, "0.30000000000000004" },
+    { "5.684341886080802e-14", 0x1p-44, "5.684341886080802e-14" }, /* narrower below */
+    { "9007199254740993", 9007199254740992.0, "9007199254740992" },
+    { "1.7976931348623157e+308", 0x1.fffffffffffffp1023, "1.7976931348623157e+308" },
+    { "5e-324", 0x1p-1074, "5e-324" },
+    { "2.2250738585072014e-308", 0x1p-1022, "2.2250738585072014e-308" },
+    { "9.5367431640625e-07", 0x1p-20, "9.5367431640625e-07" },
+    { "1000000000000000000000", 1e21, "1e+21" },
+    { "0.1", 0.1, "0.1" },
+    { "1e-40", 1e-40, "1e-40" },
+    { "3e+60", 3e60, "3e+60" },
 };
 
 TEST(doubles) {
@@ -71,6 +82,35 @@ PROPERTY(doubles_round_trip) {
         double back = 0;
         CHECK_INT(hk_parse_double((struct hk_str){ text, len }, &back), HK_OK);
         CHECK_DOUBLE(back, value);
+    }
+}
+
+/* Shortest: no decimal of one digit less reads back; nearest: as the C library rounds to as many
+ * digits, but where the interval below a power of two is narrower. */
+PROPERTY(doubles_shortest) {
+    for (int i = 0; i < 20000; i++) {
+        uint64_t bits = hk_test_random();
+        double value = 0;
+        if (i % 2 == 0) bits = (bits & 0x800fffffffffffffULL) | (0x360ULL + bits % 170) << 52;
+        memcpy(&value, &bits, 8);
+        value = fabs(value);
+        if (i % 4 == 1) value = (double)(bits % 100000000) / 10000;
+        if (!isfinite(value) || value == 0) continue;
+        char digits[HK_DIGITS_MAX];
+        char text[64];
+        char wanted[64];
+        int exponent = 0;
+        int count = (int)hk_digits_double(value, digits, &exponent);
+        (void)snprintf(
+            text, sizeof(text), "%c.%.*se%+03d", digits[0], count - 1, digits + 1, exponent);
+        CHECK_DOUBLE(strtod(text, NULL), value);
+        if ((bits & 0xfffffffffffffULL) == 0) continue;
+        (void)snprintf(wanted, sizeof(wanted), "%.*e", count - 1, value);
+        CHECK_DOUBLE(strtod(wanted, NULL), value);
+        if (count == 1) continue;
+        CHECK_STR(hk_str_from(text), hk_str_from(wanted));
+        (void)snprintf(wanted, sizeof(wanted), "%.*e", count - 2, value);
+        CHECK(strtod(wanted, NULL) != value);
     }
 }
 

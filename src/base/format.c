@@ -1,29 +1,10 @@
 /* Numbers and times to text. */
+#include "base/digits.h"
 #include "base/str.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Writes the shortest "%.*e" form that reads back as `value`: digits and the decimal exponent. */
-static size_t shortest_digits(double value, char *out_digits, int *out_exponent) {
-    char text[64];
-    for (int precision = 0; precision < 17; precision++) {
-        /* Most values need few digits or all of them: try 1…6, then 15, 16, 17. */
-        if (precision == 7) precision = 14;
-        (void)snprintf(text, sizeof(text), "%.*e", precision, value);
-        if (precision == 16 || strtod(text, NULL) == value) break;
-    }
-    size_t count = 0;
-    const char *at = text;
-    for (; *at != 'e'; at++) {
-        if (*at >= '0' && *at <= '9') out_digits[count++] = *at;
-    }
-    *out_exponent = (int)strtol(at + 1, NULL, 10);
-    while (count > 1 && out_digits[count - 1] == '0')
-        count--;
-    return count;
-}
 
 static size_t format_plain(const char *digits, size_t count, int exponent, char *out) {
     size_t len = 0;
@@ -54,11 +35,13 @@ size_t hk_format_double(double value, char *out) {
     if (signbit(value)) out[len++] = '-';
     value = fabs(value);
     if (value < 9007199254740992.0 && floor(value) == value) {
-        return len + (size_t)snprintf(out + len, HK_DOUBLE_BYTES_MAX - len, "%.0f", value);
+        len += hk_digits_u64((uint64_t)value, out + len);
+        out[len] = 0;
+        return len;
     }
     char digits[32] = { 0 };
     int exponent = 0;
-    size_t count = shortest_digits(value, digits, &exponent);
+    size_t count = hk_digits_double(value, digits, &exponent);
     if (value >= 1e-6 && value < 1e21) {
         len += format_plain(digits, count, exponent, out + len);
         out[len] = 0;

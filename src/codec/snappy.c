@@ -50,7 +50,8 @@ static hk_err declared(struct block *block, size_t bytes_max, size_t *out) {
     }
     if (bytes > bytes_max) {
         return hk_fail(
-            HK_E_LIMIT, "snappy: the block declares %zu bytes, the limit is %zu", bytes, bytes_max);
+            HK_E_LIMIT, "snappy: %zu bytes uncompressed, at most %zu are accepted", bytes,
+            bytes_max);
     }
     /* A copy element of three bytes yields at most 64: nothing valid expands more than this. */
     if (bytes / 32 > packed) {

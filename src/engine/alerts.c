@@ -177,6 +177,10 @@ static int64_t idle_ms(const struct hk_shard *shard) {
     return wanted_ms == 0 || wanted_ms > window_ms ? wanted_ms : window_ms;
 }
 
+void hk_alerts_apply_idle(struct hk_shard *shard) {
+    hk_store_set_idle(shard->engine->store, idle_ms(shard));
+}
+
 void hk_alerts_start_rules(struct hk_shard *shard, int64_t down_from_ms, int64_t now_ms) {
     struct hk_alerts *alerts = &shard->alerts;
     hk_fail_clear();
@@ -186,7 +190,7 @@ void hk_alerts_start_rules(struct hk_shard *shard, int64_t down_from_ms, int64_t
         const char *text = hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err);
         hk_log(HK_LOG_ERROR, "rules do not judge: %s; reload or restart with more memory", text);
     }
-    hk_store_set_idle(shard->engine->store, idle_ms(shard));
+    hk_alerts_apply_idle(shard);
     shard->pass.bound = hk_rules_bound(alerts->rules, &shard->pass.bound_count);
 }
 

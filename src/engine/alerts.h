@@ -94,6 +94,9 @@ void hk_rules_home_destroy(struct hk_rules_home *home);
  */
 void hk_alerts_start_rules(struct hk_shard *shard, int64_t down_from_ms, int64_t now_ms);
 
+/* Tells the store how long a series may be idle: by the configuration and the rules' windows. */
+void hk_alerts_apply_idle(struct hk_shard *shard);
+
 /* `self` is the shard: the dispatcher learns of an alert that fires. */
 void hk_alerts_restore(void *self, const struct hk_alert_event *event);
 

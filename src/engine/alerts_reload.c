@@ -233,5 +233,6 @@ void hk_alerts_swap(struct hk_shard *shard, struct hk_alerts_next *next) {
     if (next->err >= 0 && next->home != NULL) next->err = swap_rules(shard, next, now_ms);
     /* New receivers and Alertmanagers learn of what fires; the others have been told. */
     if (replanned) hk_rules_firing(alerts->rules, hk_alerts_restore, shard);
+    hk_alerts_apply_idle(shard);
     shard->snapshot_due = true;
 }

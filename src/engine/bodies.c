@@ -326,10 +326,12 @@ static bool turn(struct hk_work *work) {
     struct hk_lane *lane = take_from_ring(bodies);
     if (lane == NULL) return false;
     hk_shard_turn(shard, HK_TURN_PARSE);
-    if (lane->taking != NULL)
+    if (lane->taking != NULL) {
         step(shard, lane);
-    else
+    } else {
+        hk_shard_turn(shard, HK_TURN_DECODE);
         (void)begin(shard, lane);
+    }
     if (lane->first != NULL) put_in_ring(bodies, lane);
     return bodies->ring != NULL;
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "hk_test.h"
 #include "os/clock.h"
+#include "os/file.h"
 #include "os/thread.h"
 
 #include <malloc.h>
@@ -248,10 +249,19 @@ static void begin(struct world *w) {
     w->context.hash = hk_hash128("churn", 5);
 }
 
+static int remove_entry(void *self, const char *name) {
+    char path[512];
+    (void)snprintf(path, sizeof(path), "%s/%s", (const char *)self, name);
+    if (hk_file_remove(path) < 0) { /* a folder: one level is all there is */
+        (void)hk_dir_list(path, remove_entry, path);
+        CHECK_INT(rmdir(path), 0);
+    }
+    return 0;
+}
+
 static void end(struct world *w) {
-    char command[128];
-    (void)snprintf(command, sizeof(command), "rm -rf %s", w->dir);
-    CHECK_INT(system(command), 0);
+    (void)hk_dir_list(w->dir, remove_entry, w->dir);
+    CHECK_INT(rmdir(w->dir), 0);
     hk_arena_deinit(&w->arena);
     hk_event_deinit(&w->told);
     hk_mem_free(w->ids);

@@ -121,10 +121,10 @@ static hk_err open_store(struct hk_engine *engine, const struct hk_serve_options
         .memory_max = engine->memory_max,
         .retention_ms = options->retention_given ? options->retention_ms : config->retention_ms,
         .retention_bytes = config->retention_bytes,
-        .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
         .series_idle_ms = config->series_idle_ms,
         .sweep = hk_retiring_sweep,
         .forget = hk_retiring_forget,
+        .exemplars_max = config->storage.exemplars.max > 0 ? config->storage.exemplars.max : -1,
         .durable = hk_shard_durable,
         .side = restore_side,
         .breathe = breathe,
@@ -274,11 +274,13 @@ static void block_signals(void) {
     (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is answered like a full disk */
 }
 
 /* ------------------------------------------------------------------ life */
 
 static hk_err start(struct hk_engine *engine, const struct hk_serve_options *options) {
+    hk_reload_init(engine);
     engine->options = *options;
     HK_TRY(load_config(engine));
     int64_t shards = options->shards_given ? (int64_t)options->shards : engine->config->shards;

@@ -144,7 +144,9 @@ hk_err hk_engine_load_config(
 
 struct hk_tls_options hk_engine_tls_options(const struct hk_conf_server_tls *conf);
 
-/* Reloading. The thread starts when shards run, and ends before they do. */
+/* Reloading. init() comes before any thread; the thread starts when shards run, and ends before
+ * they do. */
+void hk_reload_init(struct hk_engine *engine);
 hk_err hk_reload_open(struct hk_engine *engine) HK_MUST_CHECK;
 void hk_reload_close(struct hk_engine *engine);
 void hk_reload_deinit(struct hk_engine *engine); /* shards are gone */
@@ -154,6 +156,9 @@ uint64_t hk_reload_ask(struct hk_engine *engine);
 
 /* On the shard: asks, and answers the exchange when it is done. `self` is the engine. */
 void hk_reload_handle(void *self, struct hk_http_exchange *exchange);
+
+/* A status for hk_receive_refuse: the disk is full. 503 over HTTP, RESOURCE_EXHAUSTED over gRPC. */
+enum { HK_STATUS_DISK_FULL = 507 };
 
 /* Refuses in the protocol's own form; `retry_s` 0 = no Retry-After. Ends the exchange. */
 void hk_receive_refuse(

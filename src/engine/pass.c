@@ -3,12 +3,13 @@
  * parsers with prediction set it, the others leave HK_REF_NONE.
  */
 #include "engine/pass.h"
+#include "engine/deltas.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 
-enum { GUESS_REST = 16, DELTAS_MIN = 256, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
+enum { GUESS_REST = 16, SWEEP_FORMS = 2048, AGING_MS = 3600000 };
 
 hk_err hk_pass_init(
     struct hk_pass *pass, struct hk_store *store, uint32_t shard, struct hk_ledger *ledger,
@@ -21,13 +22,12 @@ hk_err hk_pass_init(
     };
     pass->batch = hk_mem_alloc(1, sizeof(*pass->batch));
     pass->set = hk_mem_alloc(1, sizeof(*pass->set));
-    pass->deltas = hk_mem_alloc(DELTAS_MIN, sizeof(pass->deltas[0]));
-    pass->delta_mask = DELTAS_MIN - 1;
     for (size_t i = 0; i < HK_PASS_CURSORS; i++) {
         hk_ident_cursor_init(&pass->cursors[i].order);
         pass->cursors[i].at = HK_REF_NONE;
     }
-    if (pass->batch == NULL || pass->set == NULL || pass->deltas == NULL) return HK_E_NOMEM;
+    if (pass->batch == NULL || pass->set == NULL) return HK_E_NOMEM;
+    HK_TRY(hk_deltas_init(pass));
     return hk_ident_init(&pass->ident, memory_max);
 }
 
@@ -35,7 +35,7 @@ void hk_pass_deinit(struct hk_pass *pass) {
     hk_ident_deinit(&pass->ident);
     hk_mem_free(pass->batch);
     hk_mem_free(pass->set);
-    hk_mem_free(pass->deltas);
+    hk_deltas_deinit(pass);
 }
 
 struct hk_pass_cursor *hk_pass_cursor(struct hk_pass *pass, struct hk_str peer) {
@@ -154,80 +154,6 @@ resolve(struct hk_pass *pass, struct hk_pass_run *run, struct hk_entry *entry, u
     return hk_ident_add(&pass->ident, order, hash, entry->key_bytes, *out_ref);
 }
 
-/* ------------------------------------------------------------------ deltas */
-
-static struct hk_delta *find_delta(struct hk_pass *pass, uint32_t ref) {
-    size_t at = (ref * 2654435761U) & pass->delta_mask;
-    while (pass->deltas[at].ref != 0 && pass->deltas[at].ref != ref + 1) {
-        at = (at + 1) & pass->delta_mask;
-    }
-    return &pass->deltas[at];
-}
-
-static hk_err grow_deltas(struct hk_pass *pass) {
-    if ((pass->delta_count + 1) * 2 <= pass->delta_mask + 1) return HK_OK;
-    size_t old_count = pass->delta_mask + 1;
-    struct hk_delta *old = pass->deltas;
-    struct hk_delta *grown = hk_mem_alloc(old_count * 2, sizeof(grown[0]));
-    if (grown == NULL) return HK_E_NOMEM;
-    pass->deltas = grown;
-    pass->delta_mask = old_count * 2 - 1;
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i].ref != 0) *find_delta(pass, old[i].ref - 1) = old[i];
-    }
-    hk_mem_free(old);
-    return HK_OK;
-}
-
-/* Running total of a delta series; HK_E_EXISTS when the point was counted already (D20). */
-static hk_err accumulate(struct hk_pass *pass, const struct hk_staged *entry, double *out_value) {
-    uint32_t ref = entry->ref;
-    HK_TRY(grow_deltas(pass));
-    struct hk_delta *delta = find_delta(pass, ref);
-    if (delta->ref == 0) {
-        *delta = (struct hk_delta){ .ref = ref + 1 };
-        pass->delta_count++;
-        int64_t last_ms = 0;
-        double last = 0;
-        /* After a restart the total goes on from the last durable sample. */
-        if (hk_store_last(pass->store, ref, &last_ms, &last) >= 0 && !hk_is_stale(last)) {
-            delta->value = last;
-            delta->end_ms = last_ms;
-        }
-    }
-    bool again = entry->start_ms != 0 && delta->end_ms != 0 && entry->start_ms < delta->end_ms;
-    if (again) return HK_E_EXISTS;
-    delta->value += entry->value;
-    if (entry->start_ms != 0) delta->end_ms = entry->stamp_ms;
-    *out_value = delta->value;
-    return HK_OK;
-}
-
-/* Forgets a series' state: what follows it in its run moves up. */
-static void drop_delta(struct hk_pass *pass, uint32_t ref) {
-    struct hk_delta *found = find_delta(pass, ref);
-    if (found->ref == 0) return;
-    size_t hole = (size_t)(found - pass->deltas);
-    for (size_t at = (hole + 1) & pass->delta_mask; pass->deltas[at].ref != 0;
-         at = (at + 1) & pass->delta_mask) {
-        size_t home = ((pass->deltas[at].ref - 1) * 2654435761U) & pass->delta_mask;
-        if (((at - home) & pass->delta_mask) < ((at - hole) & pass->delta_mask)) continue;
-        pass->deltas[hole] = pass->deltas[at];
-        hole = at;
-    }
-    pass->deltas[hole] = (struct hk_delta){ 0 };
-    pass->delta_count--;
-}
-
-/* Steps of a StatsD gauge go on from the value that was set. */
-static hk_err remember(struct hk_pass *pass, uint32_t ref, double value) {
-    HK_TRY(grow_deltas(pass));
-    struct hk_delta *delta = find_delta(pass, ref);
-    if (delta->ref == 0) pass->delta_count++;
-    *delta = (struct hk_delta){ .ref = ref + 1, .value = value };
-    return HK_OK;
-}
-
 /* ------------------------------------------------------------------ appending */
 
 static hk_err
@@ -239,6 +165,9 @@ append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_stage
         run->exemplars++;
         return HK_OK;
     }
+    if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
+        HK_TRY(hk_delta_histogram(pass, entry, run->arena, &bytes));
+    }
     HK_TRY(
         hk_store_append_side(pass->shard, HK_SIDE_HISTOGRAM, entry->ref, entry->stamp_ms, bytes));
     run->histograms++;
@@ -248,19 +177,15 @@ append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_stage
 /* Entries of unusual kinds. */
 static hk_err
 append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
-    if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR) {
+    if (entry->kind == HK_ENTRY_HISTOGRAM || entry->kind == HK_ENTRY_EXEMPLAR ||
+        entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
         return append_side(pass, run, entry);
-    }
-    if (entry->kind == HK_ENTRY_HISTOGRAM_ADD) {
-        return hk_fail(
-            HK_E_UNSUPPORTED, "exponential histograms with delta temporality are not supported; "
-                              "set the exporter's temporality to cumulative");
     }
     double value = entry->value;
     if (entry->kind == HK_ENTRY_ADD)
-        HK_TRY(accumulate(pass, entry, &value));
+        HK_TRY(hk_delta_add(pass, entry, &value));
     else
-        HK_TRY(remember(pass, entry->ref, value));
+        HK_TRY(hk_delta_set(pass, entry->ref, value));
     return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, value);
 }
 
@@ -401,7 +326,10 @@ hk_err hk_pass_step(struct hk_pass *pass, struct hk_pass_run *run) {
     batch->arena = run->arena;
     hk_fail_clear();
     hk_err err = run->parser->parse(run->state, batch);
-    if (err < 0) note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    if (err < 0) { /* what ends the body is told rather than what was wrong with a point */
+        run->text[0] = 0;
+        note(run, hk_fail_text()[0] != 0 ? hk_fail_text() : hk_err_text(err));
+    }
     take_batch(pass, run, first);
     bool slow = stage != NULL && run->series_added - added > run->room / 8;
     if (slow)
@@ -493,5 +421,5 @@ bool hk_pass_sweep(struct hk_pass *pass) {
 }
 
 void hk_pass_forget(struct hk_pass *pass, uint32_t ref) {
-    drop_delta(pass, ref);
+    hk_delta_drop(pass, ref);
 }

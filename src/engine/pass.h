@@ -16,12 +16,14 @@
 enum {
     HK_PASS_CURSORS = 256,
     HK_STAGE_ENTRIES_MAX = 1 << 16, /* of one body: then a part of it is committed */
-    HK_STEP_ENTRIES_MIN = 64,       /* of a step that finds many new series, and of the first */
+    HK_STEP_ENTRIES_MIN = 32,       /* of a step that finds many new series, and of the first */
 };
 
-/* State of delta series (HK_ENTRY_ADD), open addressing by ref. */
+/* State of delta series (HK_ENTRY_ADD, HK_ENTRY_HISTOGRAM_ADD), open addressing by ref. */
 struct hk_delta {
-    uint32_t ref; /* + 1, 0 = free */
+    uint32_t ref;           /* + 1, 0 = free */
+    uint32_t payload_bytes; /* histograms: the encoded total, own memory */
+    char *payload;
     int64_t end_ms;
     double value;
 };

@@ -19,6 +19,7 @@ static int grpc_code(int status) {
         return 3;
     case 413:
     case 429:
+    case HK_STATUS_DISK_FULL:
         return 8;
     case 503:
         return 14;
@@ -30,6 +31,7 @@ static int grpc_code(int status) {
 void hk_receive_refuse(
     struct hk_http_exchange *exchange, enum hk_answer answer, int status, struct hk_str text,
     int retry_s) {
+    int http_status = status == HK_STATUS_DISK_FULL ? 503 : status;
     struct hk_buf details;
     hk_buf_init(&details, 65536);
     if (retry_s > 0) {
@@ -46,14 +48,15 @@ void hk_receive_refuse(
         break;
     case HK_ANSWER_OTLP_PROTO:
         hk_rpc_status(grpc_code(status), text, 0, &details);
-        hk_http_respond(exchange, status, HK_STR("application/x-protobuf"), hk_buf_get(&details));
+        hk_http_respond(
+            exchange, http_status, HK_STR("application/x-protobuf"), hk_buf_get(&details));
         break;
     case HK_ANSWER_OTLP_JSON:
         hk_rpc_status_json(grpc_code(status), text, 0, &details);
-        hk_http_respond(exchange, status, HK_STR("application/json"), hk_buf_get(&details));
+        hk_http_respond(exchange, http_status, HK_STR("application/json"), hk_buf_get(&details));
         break;
     case HK_ANSWER_INFLUX:
-        hk_http_respond(exchange, status, HK_STR("application/json"), text);
+        hk_http_respond(exchange, http_status, HK_STR("application/json"), text);
         break;
     case HK_ANSWER_NO_CONTENT:
     case HK_ANSWER_RW2:
@@ -63,7 +66,7 @@ void hk_receive_refuse(
         hk_buf_str(&details, text);
         hk_buf_char(&details, '\n');
         hk_http_respond(
-            exchange, status, HK_STR("text/plain; charset=utf-8"), hk_buf_get(&details));
+            exchange, http_status, HK_STR("text/plain; charset=utf-8"), hk_buf_get(&details));
         break;
     }
     hk_buf_deinit(&details);
@@ -125,7 +128,8 @@ may_receive(struct hk_shard *shard, struct hk_http_exchange *exchange, enum hk_a
         struct hk_str text = disk == HK_E_NOSPACE
                                  ? HK_STR("disk is full: nothing can be made durable")
                                  : HK_STR("the log cannot be written");
-        hk_receive_refuse(exchange, answer, 503, text, 5);
+        int status = disk == HK_E_NOSPACE ? HK_STATUS_DISK_FULL : 503;
+        hk_receive_refuse(exchange, answer, status, text, 5);
         return false;
     }
     if (!hk_store_has_room(shard->pass.shard)) {

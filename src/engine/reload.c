@@ -92,7 +92,6 @@ static void answer(struct attempt *attempt) {
 /* ------------------------------------------------------------------ what needs a restart */
 
 static void warn(struct attempt *attempt, const char *key) {
-    hk_log(HK_LOG_WARN, "%s has changed: that needs a restart; the old value stays", key);
     hk_buf_printf(
         &attempt->said, "warning: %s has changed: that needs a restart; the old value stays\n",
         key);
@@ -151,16 +150,17 @@ keep_receivers(struct attempt *attempt, const struct hk_config *boot, struct hk_
 }
 
 static void keep_boot(struct attempt *attempt) {
-    static const char *const listeners[] = { "server.http", "server.otlp_grpc",
-                                             "server.otlp_http" };
+    static const char *const listeners[] = { "server.http", "server.otlp_grpc", "server.otlp_http",
+                                             "server.otlp_legacy" };
     const struct hk_serve_options *options = &attempt->engine->options;
     const struct hk_config *boot = attempt->engine->boot;
     struct hk_config *now = attempt->config;
     const bool given[] = { options->http != NULL, options->otlp_grpc != NULL,
-                           options->otlp_http != NULL };
+                           options->otlp_http != NULL, options->otlp_legacy != NULL };
     const struct hk_str from[] = { boot->server.http, boot->server.otlp_grpc,
-                                   boot->server.otlp_http };
-    struct hk_str *to[] = { &now->server.http, &now->server.otlp_grpc, &now->server.otlp_http };
+                                   boot->server.otlp_http, boot->server.otlp_legacy };
+    struct hk_str *to[] = { &now->server.http, &now->server.otlp_grpc, &now->server.otlp_http,
+                            &now->server.otlp_legacy };
     for (size_t i = 0; i < HK_COUNT(listeners); i++)
         keep_str(attempt, listeners[i], given[i], from[i], to[i]);
     if ((boot->server.tls == NULL) != (now->server.tls == NULL)) {
@@ -301,12 +301,16 @@ static void run(void *arg) {
     }
 }
 
-hk_err hk_reload_open(struct hk_engine *engine) {
+void hk_reload_init(struct hk_engine *engine) {
     struct hk_reload *state = &engine->reload;
     hk_event_init(&state->wake);
     hk_event_init(&state->done);
     atomic_store_explicit(&state->successful, true, memory_order_relaxed);
     atomic_store_explicit(&state->success_ms, hk_clock_realtime_ms(), memory_order_relaxed);
+}
+
+hk_err hk_reload_open(struct hk_engine *engine) {
+    struct hk_reload *state = &engine->reload;
     if (hk_thread_start(&state->thread, "hark-reload", run, engine) < 0)
         return hk_fail(HK_E_IO, "cannot start the thread that reloads");
     return HK_OK;
@@ -328,6 +332,8 @@ void hk_reload_deinit(struct hk_engine *engine) {
         state->waiters = next;
     }
     hk_config_destroy(state->before);
+    hk_event_deinit(&state->wake);
+    hk_event_deinit(&state->done);
 }
 
 /* ------------------------------------------------------------------ asking */

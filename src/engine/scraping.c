@@ -46,6 +46,7 @@ struct arrival {
 /* ------------------------------------------------------------------ targets */
 
 static void free_target(struct hk_scraped *target) {
+    hk_scrape_target_unref(target->target);
     hk_mem_free(target->last);
     hk_mem_free(target->now);
     hk_mem_free(target);

@@ -73,10 +73,11 @@ static void answer_durable(struct hk_shard *shard) {
 static void refuse_waiting(struct hk_shard *shard, int err) {
     const char *text = err == HK_E_NOSPACE ? "disk is full: nothing can be made durable"
                                            : "the log cannot be written";
+    int status = err == HK_E_NOSPACE ? HK_STATUS_DISK_FULL : 503;
     while (shard->waiting_first != NULL) {
         struct hk_waiting *waiting = shard->waiting_first;
         shard->waiting_first = waiting->next;
-        hk_receive_refuse(waiting->exchange, waiting->answer, 503, hk_str_from(text), 5);
+        hk_receive_refuse(waiting->exchange, waiting->answer, status, hk_str_from(text), 5);
     }
     shard->waiting_last = &shard->waiting_first;
 }

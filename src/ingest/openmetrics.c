@@ -92,7 +92,7 @@ scan_exemplar(struct hk_openmetrics *state, struct hk_scan *scan, struct hk_batc
     if (!hk_scan_labels(scan, true, true, &set, batch->arena)) return false;
     if (!scan_number(scan, &exemplar.value, "expected the exemplar's value")) return false;
     if (!scan_stamp(scan, &exemplar.stamp_ms)) return false;
-    struct hk_str payload = { NULL, 0 };
+    struct hk_str payload = { "", 0 };
     hk_err err = hk_label_set_finish(&set, &exemplar.labels);
     if (err == HK_OK && !hk_openmetrics_exemplar_fits(exemplar.labels)) err = HK_E_LIMIT;
     if (err == HK_OK) err = hk_exemplar_encode(&exemplar, batch->arena, &payload);

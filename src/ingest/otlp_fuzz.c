@@ -1,6 +1,7 @@
 /*
  * Fuzz: any OTLP body gives entries whose labels are valid or refused, and the same number of
- * entries whatever the room in the batch. The first byte chooses the options.
+ * entries whatever the room in the batch, which differs from turn to turn. The first byte chooses
+ * the options and the seed of the rooms.
  */
 #include "ingest/otlp.h"
 
@@ -28,14 +29,18 @@ static void look(uint32_t first) {
     }
 }
 
+/* `seed` 0: all the room there is; else every turn has another. */
 static struct outcome
-run(const struct hk_otlp_options *options, struct hk_str body, uint32_t room) {
+run(const struct hk_otlp_options *options, struct hk_str body, uint32_t seed) {
     struct outcome outcome = { 0 };
     struct hk_arena arena;
     hk_arena_init(&arena, 1 << 26);
     batch.arena = &arena;
     hk_otlp_init(&otlp, body, (struct hk_hash128){ 1, 2 }, options, NULL);
     do {
+        seed = seed * 1664525U + (seed != 0 ? 1013904223U : 0);
+        const uint32_t room =
+            seed == 0 ? HK_BATCH_ENTRIES_MAX : 2 + (seed >> 24) % ((seed >> 16) % 64 + 1);
         hk_batch_clear(&batch);
         const uint32_t first = batch.count = HK_BATCH_ENTRIES_MAX - room;
         outcome.err = hk_parser_otlp.parse(&otlp, &batch);
@@ -60,8 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         .promote_count = data[0] >> 5 & 1,
     };
     const struct hk_str body = { (const char *)data + 1, bytes - 1 };
-    const struct outcome whole = run(&options, body, HK_BATCH_ENTRIES_MAX);
-    const struct outcome parts = run(&options, body, 2);
+    const struct outcome whole = run(&options, body, 0);
+    const struct outcome parts = run(&options, body, data[0] + 1U);
     hk_assert(whole.err == parts.err || whole.err == HK_E_NOMEM || parts.err == HK_E_NOMEM);
     if (whole.err != HK_OK) return 0;
     hk_assert(whole.entries == parts.entries && whole.points == parts.points);

@@ -269,7 +269,7 @@ static hk_err put_exemplar(struct metric *metric, uint64_t part, struct hk_str m
     if (err != HK_OK) return err == HK_END ? HK_OK : err;
     struct hk_label_set set;
     struct hk_exemplar exemplar = { .stamp_ms = HK_EXEMPLAR_NO_STAMP };
-    struct hk_str payload = { NULL, 0 };
+    struct hk_str payload = { "", 0 };
     HK_TRY(read_exemplar(message, &set, &exemplar));
     bool stamped = exemplar.stamp_ms != HK_EXEMPLAR_NO_STAMP;
     err = hk_label_set_finish(&set, &exemplar.labels);
@@ -402,7 +402,7 @@ static hk_err put_native(struct metric *metric, const struct hk_prom_proto_histo
     if (err != HK_OK) return err == HK_END ? HK_OK : err;
     struct hk_batch *batch = metric->batch;
     const bool gauge = metric->state->type == GAUGE_HISTOGRAM;
-    struct hk_str payload;
+    struct hk_str payload = { "", 0 };
     err = hk_prom_proto_histogram_encode(histogram, gauge, batch->arena, &payload);
     if (err == HK_E_NOMEM) return err;
     if (err < 0) {

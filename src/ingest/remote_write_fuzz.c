@@ -1,6 +1,7 @@
 /*
  * Fuzz: any body of either version gives entries or an error, and the same entries whatever the
- * room in the batch. The first byte is the version, the rest the body.
+ * room in the batch, which differs from turn to turn. The first byte is the version and the seed
+ * of the rooms, the rest the body.
  */
 #include "ingest/remote_write.h"
 
@@ -28,7 +29,8 @@ static void look(const struct hk_metric_parser *parser, void *state, struct outc
     }
 }
 
-static struct outcome run(bool second, struct hk_str body, uint32_t room) {
+/* `seed` 0: all the room there is; else every turn has another. */
+static struct outcome run(bool second, struct hk_str body, uint32_t seed) {
     struct outcome outcome = { 0 };
     struct hk_arena arena;
     hk_arena_init(&arena, 1 << 26);
@@ -39,6 +41,9 @@ static struct outcome run(bool second, struct hk_str body, uint32_t room) {
     hk_rw1_init(&rw1, body, (struct hk_hash128){ 1, 2 });
     hk_rw2_init(&rw2, body, (struct hk_hash128){ 1, 2 }, NULL);
     do {
+        seed = seed * 1664525U + (seed != 0 ? 1013904223U : 0);
+        const uint32_t room =
+            seed == 0 ? HK_BATCH_ENTRIES_MAX : 1 + (seed >> 24) % ((seed >> 16) % 64 + 1);
         hk_batch_clear(&batch);
         for (uint32_t i = 0; i < HK_BATCH_ENTRIES_MAX - room; i++)
             batch.entries[i] = (struct hk_entry){ .key = "x", .key_bytes = 1 };
@@ -57,8 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes == 0) return 0;
     const struct hk_str body = { (const char *)data + 1, bytes - 1 };
     const bool second = data[0] % 2 == 1;
-    const struct outcome whole = run(second, body, HK_BATCH_ENTRIES_MAX);
-    const struct outcome parts = run(second, body, 3);
+    const struct outcome whole = run(second, body, 0);
+    const struct outcome parts = run(second, body, data[0] + 1U);
     hk_assert(whole.err == parts.err || whole.err == HK_E_NOMEM || parts.err == HK_E_NOMEM);
     if (whole.err != HK_OK) return 0;
     hk_assert(whole.entries == parts.entries && whole.points == parts.points);

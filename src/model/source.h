@@ -34,6 +34,7 @@ struct hk_select {
     int64_t from_ms, to_ms;     /* both inclusive */
     uint32_t series_max;        /* HK_E_LIMIT beyond it; 0 = no limit */
     bool labels_only;           /* samples are not needed */
+    bool labels_later;          /* labels may be left out: labels_of and group give them */
     const _Atomic bool *cancel; /* polled; NULL = never cancelled */
 };
 
@@ -51,10 +52,23 @@ struct hk_samples {
 
 /* Result of a select: labels of each series, sorted by hk_labels_cmp. Lives in the given arena. */
 struct hk_selection {
-    const struct hk_labels *labels;
+    const struct hk_labels *labels; /* may be NULL for labels_later; the order is the same */
     uint32_t count;
     const uint32_t *refs; /* per series in the store's directory; NULL for other sources */
     void *impl;           /* the source's own */
+};
+
+/* The newest sample of a series in the range of the selection. */
+enum hk_newest_kind {
+    HK_NEWEST_NONE,  /* there is none */
+    HK_NEWEST_FLOAT, /* stamp_ms and value (which may be the stale marker) */
+    HK_NEWEST_READ,  /* not at hand: ask read */
+};
+
+struct hk_newest {
+    int64_t stamp_ms;
+    double value;
+    enum hk_newest_kind kind;
 };
 
 struct hk_exemplar {
@@ -85,6 +99,25 @@ struct hk_source {
 
     /* Ends a selection. */
     void (*release)(void *self, struct hk_selection *selection);
+
+    /* The newest samples of series [first, first + count) at once: what read would give last. NULL:
+     * the source has none. */
+    void (*newest)(
+        void *self, struct hk_selection *selection, uint32_t first, uint32_t count,
+        struct hk_newest *out);
+
+    /* Labels of series `index`; they live in `arena` and until release. HK_E_NOMEM. NULL: the
+     * source knows neither labels_later nor group. */
+    hk_err (*labels_of)(
+        void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
+        struct hk_labels *out);
+
+    /* Groups the series by their labels whose names are (`with`) or are not among `names`:
+     * `out_numbers[i]` is the group of series i, groups are numbered from 0 in the order in which
+     * they appear. In `arena`. HK_E_NOMEM. */
+    hk_err (*group)(
+        void *self, struct hk_selection *selection, const struct hk_str *names, uint32_t name_count,
+        bool with, struct hk_arena *arena, uint32_t **out_numbers, uint32_t *out_count);
 
     /* Sorted distinct label names, or values of `name`, of the series that match one of the
      * requests' matchers (no request: of all series). `limit` 0 = none. In `arena`. */

@@ -168,6 +168,109 @@ TEST(stop_before_run_is_not_lost) {
     hk_loop_destroy(loop);
 }
 
+/* Work that needs a number of turns; notes the order of all turns. */
+struct job {
+    struct hk_work work;
+    struct hk_loop *loop;
+    unsigned left, number;
+    bool stops;
+};
+
+static unsigned turns[64], turn_count, sources[HK_LOOP_ROUND_END + 1];
+
+static bool job_turn(struct hk_work *work) {
+    struct job *job = (struct job *)work;
+    turns[turn_count++ % 64] = job->number;
+    if (--job->left > 0) return true;
+    if (job->stops) hk_loop_stop(job->loop);
+    return false;
+}
+
+static void count_source(void *self, enum hk_loop_source source, int64_t spent_ns) {
+    (void)self;
+    CHECK(spent_ns >= 0);
+    sources[source]++;
+}
+
+TEST(works_take_turns_until_they_are_done) {
+    struct hk_loop *loop = NULL;
+    CHECK_INT(hk_loop_create(HK_SPIN_OFF, &loop), HK_OK);
+    hk_loop_on_turn(loop, count_source, NULL);
+    struct job jobs[4] = {
+        { .left = 5, .stops = true }, { .left = 2 }, { .left = 1 }, { .left = 9 }
+    };
+    turn_count = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        jobs[i].work.turn = job_turn;
+        jobs[i].loop = loop;
+        jobs[i].number = i;
+        hk_loop_work(loop, &jobs[i].work);
+        hk_loop_work(loop, &jobs[i].work); /* it is queued already */
+    }
+    hk_loop_unwork(loop, &jobs[3].work); /* the last one: the queue's end moves */
+    hk_loop_unwork(loop, &jobs[3].work);
+    hk_loop_run(loop); /* no descriptor, no timer: work alone keeps it awake */
+    static const unsigned wanted[] = { 0, 1, 2, 0, 1, 0, 0, 0 };
+    CHECK_INT(turn_count, 8);
+    for (unsigned i = 0; i < 8; i++)
+        CHECK_INT(turns[i], wanted[i]);
+    CHECK_INT(sources[HK_LOOP_WORK], 8);
+    CHECK_INT(jobs[3].left, 9);
+    hk_loop_destroy(loop);
+}
+
+/* Endless work: a descriptor and a timer are served all the same. */
+struct endless {
+    struct hk_work work;
+    struct hk_io io;
+    struct hk_timer timer;
+    struct hk_loop *loop;
+    bool readable, fired;
+};
+
+static bool endless_turn(struct hk_work *work) {
+    (void)work;
+    return true;
+}
+
+static void end_if_both(struct endless *endless) {
+    if (endless->readable && endless->fired) hk_loop_stop(endless->loop);
+}
+
+static void endless_ready(struct hk_io *io, unsigned events) {
+    struct endless *endless = (struct endless *)(void *)((char *)io - offsetof(struct endless, io));
+    (void)events;
+    hk_loop_unwatch(endless->loop, io);
+    endless->readable = true;
+    end_if_both(endless);
+}
+
+static void endless_fire(struct hk_timer *timer) {
+    struct endless *endless =
+        (struct endless *)(void *)((char *)timer - offsetof(struct endless, timer));
+    endless->fired = true;
+    end_if_both(endless);
+}
+
+TEST(work_does_not_starve_the_others) {
+    struct endless endless = { .work.turn = endless_turn };
+    int pair[2] = { -1, -1 };
+    CHECK_INT(hk_loop_create(HK_SPIN_OFF, &endless.loop), HK_OK);
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    CHECK_INT(write(pair[1], "x", 1), 1);
+    endless.io = (struct hk_io){ pair[0], endless_ready };
+    endless.timer.fire = endless_fire;
+    hk_loop_work(endless.loop, &endless.work);
+    CHECK_INT(hk_loop_watch(endless.loop, &endless.io, HK_IO_READ), HK_OK);
+    CHECK_INT(hk_loop_arm(endless.loop, &endless.timer, hk_clock_monotonic_ns()), HK_OK);
+    hk_loop_run(endless.loop);
+    CHECK(endless.readable && endless.fired);
+    hk_loop_unwork(endless.loop, &endless.work);
+    hk_loop_destroy(endless.loop);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+}
+
 static hk_err create_and_destroy(void) {
     struct hk_loop *loop = NULL;
     HK_TRY(hk_loop_create(HK_SPIN_OFF, &loop));

@@ -6,6 +6,8 @@
 #ifndef HK_OS_FILE_H
 #define HK_OS_FILE_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -20,6 +22,11 @@ enum {
                             and bytes of each must be multiples of HK_FILE_DIRECT_BYTES */
     HK_FILE_DIRECT_BYTES = 4096,
 };
+
+/* Does the error (negative errno) say that there is no room: disk, quota, or the limit on files? */
+static inline bool hk_file_is_full(int err) {
+    return err == -ENOSPC || err == -EDQUOT || err == -EFBIG;
+}
 
 /* Opens `path` with HK_FILE_ flags, close-on-exec; returns a descriptor. */
 int hk_file_open(const char *path, int flags);

@@ -3,6 +3,7 @@
 #define HK_OS_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -52,11 +53,9 @@ void hk_rwlock_read(struct hk_rwlock *lock);
 void hk_rwlock_write(struct hk_rwlock *lock);
 void hk_rwlock_unlock(struct hk_rwlock *lock);
 
-/* A counter of wake-ups that one thread waits for and any thread raises. */
+/* A wake-up that one thread waits for and any thread raises; no system call unless it sleeps. */
 struct hk_event {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    uint64_t raised;
+    _Atomic uint32_t state;
 };
 
 void hk_event_init(struct hk_event *event);

@@ -2,6 +2,7 @@
 #include "os/thread.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -115,44 +116,41 @@ void hk_rwlock_unlock(struct hk_rwlock *lock) {
     (void)pthread_rwlock_unlock(&lock->lock);
 }
 
+enum { EVENT_IDLE, EVENT_RAISED, EVENT_ASLEEP };
+
 void hk_event_init(struct hk_event *event) {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&event->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    (void)pthread_mutex_init(&event->lock, NULL);
-    event->raised = 0;
+    atomic_init(&event->state, EVENT_IDLE);
 }
 
 void hk_event_deinit(struct hk_event *event) {
-    (void)pthread_cond_destroy(&event->changed);
-    (void)pthread_mutex_destroy(&event->lock);
+    (void)event;
 }
 
+/* What came before the raise is visible to who waited: both exchanges are acquire and release. */
 void hk_event_raise(struct hk_event *event) {
-    (void)pthread_mutex_lock(&event->lock);
-    event->raised++;
-    (void)pthread_cond_signal(&event->changed);
-    (void)pthread_mutex_unlock(&event->lock);
+    uint32_t before = atomic_exchange_explicit(&event->state, EVENT_RAISED, memory_order_acq_rel);
+    if (before != EVENT_ASLEEP) return;
+    (void)syscall(SYS_futex, &event->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 bool hk_event_wait(struct hk_event *event, int64_t timeout_ns) {
     struct timespec until = { 0 };
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     if (timeout_ns >= 0) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
         int64_t end_ns = (int64_t)until.tv_nsec + timeout_ns % 1000000000;
         until.tv_sec += (time_t)(timeout_ns / 1000000000 + end_ns / 1000000000);
         until.tv_nsec = (long)(end_ns % 1000000000);
     }
-    (void)pthread_mutex_lock(&event->lock);
-    int err = 0;
-    while (event->raised == 0 && err == 0) {
-        err = timeout_ns < 0 ? pthread_cond_wait(&event->changed, &event->lock)
-                             : pthread_cond_timedwait(&event->changed, &event->lock, &until);
+    uint32_t state = EVENT_IDLE;
+    bool asleep = atomic_compare_exchange_strong_explicit(
+        &event->state, &state, EVENT_ASLEEP, memory_order_acq_rel, memory_order_acquire);
+    while (asleep) {
+        long result = syscall(
+            SYS_futex, &event->state, FUTEX_WAIT_BITSET_PRIVATE, EVENT_ASLEEP,
+            timeout_ns < 0 ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+        asleep = atomic_load_explicit(&event->state, memory_order_acquire) == EVENT_ASLEEP &&
+                 !(result < 0 && errno == ETIMEDOUT);
     }
-    bool raised = event->raised > 0;
-    event->raised = 0;
-    (void)pthread_mutex_unlock(&event->lock);
-    return raised;
+    return atomic_exchange_explicit(&event->state, EVENT_IDLE, memory_order_acq_rel) ==
+           EVENT_RAISED;
 }

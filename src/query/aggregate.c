@@ -27,6 +27,7 @@ struct fold {
     uint32_t steps;
     struct group *groups;
     uint32_t capacity;
+    uint32_t *numbers; /* by group of the source: number of the group + 1, 0 = not met */
 };
 
 hk_err hk_ev_grouping(
@@ -223,14 +224,33 @@ static hk_err fold_histograms(struct fold *fold, struct group *group, const stru
     return HK_OK;
 }
 
+/* The group of a column. */
+static hk_err find_group(struct fold *fold, const struct column *column, uint32_t *out) {
+    bool is_new = false;
+    if (column->group == 0) {
+        HK_TRY(hk_ev_group(fold->eval, &fold->grouping, column->labels, out, &is_new));
+        return is_new ? new_group(fold, column->labels, *out) : HK_OK;
+    }
+    if (fold->numbers == NULL) {
+        fold->numbers =
+            hk_arena_alloc(fold->eval->arena, fold->sink.group_count, sizeof(fold->numbers[0]));
+        if (fold->numbers == NULL) return hk_ev_nomem(fold->eval);
+    }
+    uint32_t *number = &fold->numbers[column->group - 1];
+    if (*number == 0) {
+        HK_TRY(new_group(fold, column->labels, fold->grouping.count));
+        *number = ++fold->grouping.count;
+    }
+    *out = *number - 1;
+    return HK_OK;
+}
+
 static hk_err push(struct sink *sink, struct column *column) {
     struct fold *fold = sink->self;
     enum hk_promql_aggregation op = fold->node->aggregate.op;
     uint32_t number = 0;
-    bool is_new = false;
     if (fold->steps == 0) return HK_OK;
-    HK_TRY(hk_ev_group(fold->eval, &fold->grouping, column->labels, &number, &is_new));
-    if (is_new) HK_TRY(new_group(fold, column->labels, number));
+    HK_TRY(find_group(fold, column, &number));
     struct group *group = &fold->groups[number];
     bool adds = op == HK_PROMQL_SUM || op == HK_PROMQL_AVG;
     if (column->histograms != NULL && adds) HK_TRY(fold_histograms(fold, group, column));
@@ -310,6 +330,7 @@ aggregate_fold(struct eval *eval, const struct hk_promql_node *node, struct tabl
     fold.sink.self = &fold;
     HK_TRY(hk_ev_grouping(eval, node, (struct hk_str){ "", 0 }, &fold.grouping));
     if (eval->plans[child->id].skip) {
+        fold.sink.grouping = &fold.grouping;
         HK_TRY(hk_ev_produce(eval, child, &out->frame, &fold.sink));
     } else {
         const struct table *in = &eval->tables[child->id];

@@ -41,7 +41,8 @@ struct frame {
 };
 
 struct column {
-    struct hk_labels labels;
+    struct hk_labels labels;                /* not set where `group` has appeared before */
+    uint32_t group;                         /* number + 1 in groups of the source, 0 = none */
     double *values;                         /* one per step */
     const struct hk_histogram **histograms; /* NULL: floats only */
 };
@@ -249,10 +250,39 @@ void hk_ev_close(struct eval *eval);
 
 /* Where the series of a range function or an aggregation go, one by one. The column is the
  * producer's again afterwards, unless the sink sets its `values` to NULL: then it was kept. */
+struct grouping;
 struct sink {
     hk_err (*push)(struct sink *sink, struct column *column);
     void *self;
+    const struct grouping *grouping; /* all that the sink wants of labels; NULL: all of them */
+    uint32_t group_count;            /* set by the producer before it pushes columns with groups */
 };
+
+/*
+ * Series of a selection in groups, so that labels are made once per group and not per series: for a
+ * sink with a grouping, if the source can. `numbers` is NULL where it cannot.
+ */
+struct series_groups {
+    uint32_t *numbers;
+    bool *seen; /* per group: its labels were pushed */
+    uint32_t count;
+};
+
+/* Would hk_ev_groups use groups? Then the request asks for labels_later. */
+bool hk_ev_wants_groups(const struct eval *eval, const struct sink *sink);
+
+/*
+ * Groups a selection made with labels_later. `drop_names`: the producer drops metadata labels. When
+ * that could make two series the same, the selection gets its labels and `out` no numbers.
+ */
+hk_err hk_ev_groups(
+    struct eval *eval, struct hk_selection *selection, struct sink *sink, bool drop_names,
+    struct series_groups *out) HK_MUST_CHECK;
+
+/* Labels of series `index`: of the selection, or made. */
+hk_err hk_ev_labels_of(
+    struct eval *eval, struct hk_selection *selection, uint32_t index,
+    struct hk_labels *out) HK_MUST_CHECK;
 
 /* Evaluates an instant selector into a sink. */
 hk_err hk_ev_select(

@@ -1,25 +1,34 @@
 /* Results as JSON. */
 #include "query/json.h"
 
+#include "base/digits.h"
 #include "lang/text.h"
 #include "query/hist.h"
 
 #include <math.h>
 
-void hk_query_json_stamp(int64_t stamp_ms, struct hk_buf *out) {
+enum { STAMP_BYTES_MAX = 1 + HK_DIGITS_MAX + 4 };
+
+/* Writes a stamp as hk_query_json_stamp does, to STAMP_BYTES_MAX bytes; gives the length. */
+static size_t put_stamp(int64_t stamp_ms, char *out) {
     uint64_t ms = stamp_ms < 0 ? 0 - (uint64_t)stamp_ms : (uint64_t)stamp_ms;
-    if (stamp_ms < 0) hk_buf_char(out, '-');
-    hk_buf_printf(out, "%llu", (unsigned long long)(ms / 1000));
-    if (ms % 1000 == 0) return;
-    char text[8];
-    size_t len = 4;
-    text[0] = '.';
-    text[1] = (char)('0' + ms % 1000 / 100);
-    text[2] = (char)('0' + ms % 100 / 10);
-    text[3] = (char)('0' + ms % 10);
-    while (text[len - 1] == '0')
+    size_t len = 0;
+    if (stamp_ms < 0) out[len++] = '-';
+    len += hk_digits_u64(ms / 1000, out + len);
+    unsigned rest = (unsigned)(ms % 1000);
+    if (rest == 0) return len;
+    out[len++] = '.';
+    out[len++] = (char)('0' + rest / 100);
+    out[len++] = (char)('0' + rest / 10 % 10);
+    out[len++] = (char)('0' + rest % 10);
+    while (out[len - 1] == '0')
         len--;
-    hk_buf_bytes(out, text, len);
+    return len;
+}
+
+void hk_query_json_stamp(int64_t stamp_ms, struct hk_buf *out) {
+    char text[STAMP_BYTES_MAX];
+    hk_buf_bytes(out, text, put_stamp(stamp_ms, text));
 }
 
 static void number(double value, struct hk_buf *out) {
@@ -65,15 +74,31 @@ histogram_at(const struct hk_query_series *series, uint32_t index) {
     return series->histograms == NULL ? NULL : series->histograms[index];
 }
 
+/* `[stamp,"value"]`, the most of an answer: written in place. */
+static void float_point(int64_t stamp_ms, double value, struct hk_buf *out) {
+    char *to = hk_buf_reserve(out, 1 + STAMP_BYTES_MAX + 2 + HK_DOUBLE_BYTES_MAX + 2);
+    if (to == NULL) return;
+    size_t len = 0;
+    to[len++] = '[';
+    len += put_stamp(stamp_ms, to + len);
+    to[len++] = ',';
+    to[len++] = '"';
+    len += hk_format_double(value, to + len);
+    to[len++] = '"';
+    to[len++] = ']';
+    out->len += len;
+}
+
 static void
 point(int64_t stamp_ms, double value, const struct hk_histogram *histogram, struct hk_buf *out) {
+    if (histogram == NULL) {
+        float_point(stamp_ms, value, out);
+        return;
+    }
     hk_buf_char(out, '[');
     hk_query_json_stamp(stamp_ms, out);
     hk_buf_char(out, ',');
-    if (histogram != NULL)
-        hk_query_json_histogram(histogram, out);
-    else
-        number(value, out);
+    hk_query_json_histogram(histogram, out);
     hk_buf_char(out, ']');
 }
 

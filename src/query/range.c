@@ -20,6 +20,8 @@ struct slider {
     struct label_map seen; /* labels pushed, once names are mixed */
     struct hk_labels *pushed;
     uint32_t pushed_count, pushed_capacity;
+    struct hk_selection *selection; /* NULL over a subquery */
+    struct series_groups groups;
 };
 
 uint32_t hk_ev_range_argument(const struct hk_promql_node *node) {
@@ -188,8 +190,28 @@ static hk_err fresh_column(struct slider *slider) {
     return HK_OK;
 }
 
-static hk_err
-eval_series(struct slider *slider, struct hk_labels labels, const struct hk_samples *samples) {
+/* Gives the column of series `index` its labels, or only its group. */
+static hk_err label_column(struct slider *slider, uint32_t index, struct hk_labels labels) {
+    struct eval *eval = slider->call.eval;
+    const struct series_groups *groups = &slider->groups;
+    struct column *column = &slider->column;
+    column->group = groups->numbers == NULL ? 0 : groups->numbers[index] + 1;
+    column->labels = labels;
+    if (column->group != 0) {
+        bool *seen = &groups->seen[column->group - 1];
+        if (*seen && column->histograms == NULL) return HK_OK;
+        *seen = true;
+        HK_TRY(hk_ev_labels_of(eval, slider->selection, index, &column->labels));
+    }
+    if (!slider->keep_name)
+        HK_TRY(hk_ev_drop_name(eval, column->labels, &slider->drop, &column->labels));
+    return column->group == 0 ? remember(slider) : HK_OK;
+}
+
+/* `labels` of a grouped series is any that has its metric's name. */
+static hk_err eval_series(
+    struct slider *slider, uint32_t index, struct hk_labels labels,
+    const struct hk_samples *samples) {
     struct eval *eval = slider->call.eval;
     struct range_series series = { .labels = labels };
     HK_TRY(part_samples(eval, samples, &series));
@@ -202,24 +224,24 @@ eval_series(struct slider *slider, struct hk_labels labels, const struct hk_samp
     HK_TRY(eval_steps(slider, &series, &any));
     eval->held -= samples->count;
     if (!any) return HK_OK;
-    slider->column.labels = labels;
-    if (!slider->keep_name)
-        HK_TRY(hk_ev_drop_name(eval, labels, &slider->drop, &slider->column.labels));
     if (slider->check_counter_name) check_counter(slider, &series);
-    HK_TRY(remember(slider));
+    HK_TRY(label_column(slider, index, labels));
     return slider->sink->push(slider->sink, &slider->column);
 }
 
 static hk_err eval_selection(struct slider *slider, struct hk_selection *selection) {
     struct eval *eval = slider->call.eval;
+    bool grouped = slider->groups.numbers != NULL;
+    struct hk_labels labels = { NULL, 0 };
     for (uint32_t i = 0; i < selection->count; i++) {
         struct hk_samples samples = { 0 };
         HK_TRY(hk_ev_poll(eval));
         hk_arena_reset(&eval->scratch);
         hk_arena_reset(&eval->series);
+        if (!grouped || i == 0) HK_TRY(hk_ev_labels_of(eval, selection, i, &labels));
         HK_TRY(eval->source->read(eval->source->self, selection, i, &eval->scratch, &samples));
         eval->stats.samples_read += samples.count;
-        if (samples.count > 0) HK_TRY(eval_series(slider, selection->labels[i], &samples));
+        if (samples.count > 0) HK_TRY(eval_series(slider, i, labels, &samples));
     }
     return check_same_labels(slider);
 }
@@ -247,7 +269,10 @@ static hk_err over_selector(struct slider *slider, const struct hk_promql_node *
     slider->range_ms = node->range.range_ms;
     struct hk_select request = range_request(eval, node, slider->frame);
     struct hk_selection *selection = NULL;
+    request.labels_later = hk_ev_wants_groups(eval, slider->sink);
     HK_TRY(hk_ev_open(eval, &request, &selection));
+    slider->selection = selection;
+    HK_TRY(hk_ev_groups(eval, selection, slider->sink, !slider->keep_name, &slider->groups));
     return eval_selection(slider, selection);
 }
 
@@ -295,7 +320,7 @@ static hk_err over_subquery(struct slider *slider, const struct hk_promql_node *
         HK_TRY(hk_ev_poll(eval));
         hk_arena_reset(&eval->series);
         HK_TRY(column_samples(eval, table, &table->columns[i], &samples));
-        if (samples.count > 0) HK_TRY(eval_series(slider, table->columns[i].labels, &samples));
+        if (samples.count > 0) HK_TRY(eval_series(slider, i, table->columns[i].labels, &samples));
     }
     return check_same_labels(slider);
 }

@@ -75,27 +75,70 @@ pick_series(struct picker *picker, const struct hk_samples *samples, struct colu
     return HK_OK;
 }
 
-static hk_err
-select_series(struct picker *picker, struct hk_selection *selection, struct sink *sink) {
+enum { NEWEST_COUNT = 256 };
+
+/* The newest samples of the series from `first` on, read ahead for evaluations at one time. */
+struct newest {
+    struct hk_newest items[NEWEST_COUNT];
+    uint32_t first, end;
+};
+
+/* The samples of series `index` that matter. */
+static hk_err read_one(
+    struct picker *picker, struct hk_selection *selection, uint32_t index, struct newest *newest,
+    struct hk_samples *out) {
+    struct eval *eval = picker->eval;
+    const struct hk_source *source = eval->source;
+    if (picker->frame->count == 1 && source->newest != NULL) {
+        if (index >= newest->end) {
+            uint32_t left = selection->count - index;
+            newest->first = index;
+            newest->end = index + (left < NEWEST_COUNT ? left : NEWEST_COUNT);
+            source->newest(source->self, selection, index, newest->end - index, &newest->items[0]);
+        }
+        const struct hk_newest *item = &newest->items[index - newest->first];
+        if (item->kind != HK_NEWEST_READ) {
+            bool any = item->kind == HK_NEWEST_FLOAT;
+            *out = (struct hk_samples){ &item->stamp_ms, &item->value, NULL, any };
+            return HK_OK;
+        }
+    }
+    hk_arena_reset(&eval->scratch);
+    return source->read(source->self, selection, index, &eval->scratch, out);
+}
+
+/* An absent column, the last one again if the sink left it. */
+static hk_err fresh_column(struct picker *picker, struct column *column) {
+    if (column->values == NULL || column->histograms != NULL)
+        return hk_ev_column(picker->eval, picker->frame->count, false, column);
+    double absent = absent_value();
+    for (uint32_t s = 0; s < picker->frame->count; s++)
+        column->values[s] = absent;
+    return HK_OK;
+}
+
+static hk_err select_series(
+    struct picker *picker, struct hk_selection *selection, const struct series_groups *groups,
+    struct sink *sink) {
     struct eval *eval = picker->eval;
     struct column column = { .values = NULL };
+    struct newest newest;
+    newest.end = 0;
     for (uint32_t i = 0; i < selection->count; i++) {
         struct hk_samples samples = { 0 };
         HK_TRY(hk_ev_poll(eval));
-        hk_arena_reset(&eval->scratch);
-        HK_TRY(eval->source->read(eval->source->self, selection, i, &eval->scratch, &samples));
+        HK_TRY(read_one(picker, selection, i, &newest, &samples));
         eval->stats.samples_read += samples.count;
         if (samples.count == 0) continue;
-        if (column.values == NULL || column.histograms != NULL) {
-            HK_TRY(hk_ev_column(eval, picker->frame->count, false, &column));
-        } else {
-            double absent = absent_value();
-            for (uint32_t s = 0; s < picker->frame->count; s++)
-                column.values[s] = absent;
-        }
+        HK_TRY(fresh_column(picker, &column));
         picker->source_histogram = NULL;
-        column.labels = selection->labels[i];
         HK_TRY(pick_series(picker, &samples, &column));
+        uint32_t group = groups->numbers == NULL ? 0 : groups->numbers[i];
+        column.labels = (struct hk_labels){ NULL, 0 };
+        column.group = groups->numbers == NULL ? 0 : group + 1;
+        if (column.group == 0 || !groups->seen[group] || column.histograms != NULL)
+            HK_TRY(hk_ev_labels_of(eval, selection, i, &column.labels));
+        if (column.group != 0) groups->seen[group] = true;
         HK_TRY(sink->push(sink, &column));
     }
     return HK_OK;
@@ -120,8 +163,11 @@ hk_err hk_ev_select(
         .to_ms = last_ms,
         .series_max = eval->options.series_max,
         .cancel = eval->options.cancel,
+        .labels_later = hk_ev_wants_groups(eval, sink),
     };
     struct hk_selection *selection = NULL;
+    struct series_groups groups;
     HK_TRY(hk_ev_open(eval, &request, &selection));
-    return select_series(&picker, selection, sink);
+    HK_TRY(hk_ev_groups(eval, selection, sink, false, &groups));
+    return select_series(&picker, selection, &groups, sink);
 }

@@ -33,9 +33,7 @@ bool hk_block_crc_good(const void *from, size_t bytes, uint32_t crc) {
 
 static hk_err io_error(int64_t result, const char *what, const char *path) {
     const int code = (int)-result;
-    hk_err err = code == ENOSPC || code == EDQUOT ? HK_E_NOSPACE
-                 : code == ENOENT                 ? HK_E_NOT_FOUND
-                                                  : HK_E_IO;
+    hk_err err = hk_file_is_full(-code) ? HK_E_NOSPACE : code == ENOENT ? HK_E_NOT_FOUND : HK_E_IO;
     return hk_fail(err, "%s %s: %s", what, path, strerrordesc_np(code));
 }
 

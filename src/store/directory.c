@@ -60,20 +60,37 @@ static uint32_t id_of(
     return which == &view->set_table ? *(uint32_t *)hk_grow_at(&view->order, n) : n;
 }
 
+enum { AHEAD = 16 };
+
+/* Replaces the table by one of `slots` slots with the first `count` ids. Slots are asked for ahead:
+ * they are all over memory. */
+static hk_err table_grow(
+    struct hk_directory_view *view, _Atomic(struct hk_id_table *) *which, uint64_t slots,
+    uint32_t count) {
+    struct hk_id_table *grown = NULL;
+    uint64_t hashes[AHEAD];
+    struct hk_id_table *old = atomic_load_explicit(which, memory_order_relaxed);
+    HK_TRY(table_create(view, slots, old, &grown));
+    for (uint64_t i = 0; i < (uint64_t)count + AHEAD; i++) {
+        uint64_t *hash = &hashes[i % AHEAD];
+        if (i >= AHEAD) table_put(grown, *hash, id_of(view, which, (uint32_t)(i - AHEAD)));
+        if (i >= count) continue;
+        *hash = hash_of(view, which, id_of(view, which, (uint32_t)i));
+        __builtin_prefetch(&grown->slots[*hash >> 20 & grown->mask], 1);
+    }
+    atomic_store_explicit(which, grown, memory_order_release);
+    return HK_OK;
+}
+
 /* Inserts `id`, after growing the table when it is 2/3 full. `count` = ids in it. */
 static hk_err table_add(
     struct hk_directory_view *view, _Atomic(struct hk_id_table *) *which, uint64_t hash,
     uint32_t id, uint32_t count) {
     struct hk_id_table *table = atomic_load_explicit(which, memory_order_relaxed);
+    if (view->loads && which != &view->name_table) return HK_OK;
     if ((uint64_t)count * 3 >= (table->mask + 1) * 2) {
-        struct hk_id_table *grown = NULL;
-        HK_TRY(table_create(view, (table->mask + 1) * 2, table, &grown));
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t old = id_of(view, which, i);
-            table_put(grown, hash_of(view, which, old), old);
-        }
-        atomic_store_explicit(which, grown, memory_order_release);
-        table = grown;
+        HK_TRY(table_grow(view, which, (table->mask + 1) * 2, count));
+        table = atomic_load_explicit(which, memory_order_relaxed);
     }
     table_put(table, hash, id);
     return HK_OK;
@@ -118,6 +135,80 @@ hk_view_find_set(const struct hk_directory_view *view, const uint32_t *ids, uint
             return slot - 1;
         }
     }
+}
+
+/* ------------------------------------------------------------------ the end of loading */
+
+static uint64_t slots_for(uint32_t count) {
+    uint64_t slots = TABLE_SLOTS_MIN;
+    while ((uint64_t)count * 3 >= slots * 2)
+        slots *= 2;
+    return slots;
+}
+
+static bool same_sets(const uint32_t *a, const uint32_t *b) {
+    return a[0] == b[0] && memcmp(a, b, ((size_t)a[0] + 1) * sizeof(a[0])) == 0;
+}
+
+/*
+ * The series was registered again when an earlier ref with its labels had died: that one is dead
+ * then, and what the log says of it is in blocks. `tags` holds part of the hash by slot, so that
+ * only equal sets are looked at.
+ */
+static hk_err put_set(
+    struct hk_directory_view *view, struct hk_id_table *table, uint32_t *tags, uint64_t hash,
+    uint32_t ref) {
+    struct hk_directory *directory = view->directory;
+    uint64_t at = hash >> 20 & table->mask;
+    uint32_t tag = (uint32_t)hash;
+    for (;; at = (at + 1) & table->mask) {
+        uint32_t slot = atomic_load_explicit(&table->slots[at], memory_order_relaxed);
+        if (slot == 0) break;
+        uint32_t earlier = slot - 1;
+        if (tags[at] != tag || hk_series_is_dead(directory, earlier) ||
+            !same_sets(hk_view_set(view, earlier), hk_view_set(view, ref))) {
+            continue;
+        }
+        atomic_store_explicit(
+            hk_directory_state(directory, earlier), HK_SERIES_DEAD, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&directory->live_count, 1, memory_order_relaxed);
+        HK_TRY(hk_directory_forgotten(directory, &earlier, 1));
+    }
+    tags[at] = tag;
+    atomic_store_explicit(&table->slots[at], ref + 1, memory_order_release);
+    return HK_OK;
+}
+
+static hk_err fill_sets(struct hk_directory_view *view, uint32_t count) {
+    uint64_t slots = slots_for(count);
+    struct hk_id_table *table = NULL;
+    uint64_t hashes[AHEAD];
+    uint32_t *tags HK_CLEANUP(hk_mem_free_at) = hk_mem_alloc(slots, sizeof(tags[0]));
+    if (tags == NULL) return HK_E_NOMEM;
+    struct hk_id_table *old = atomic_load_explicit(&view->set_table, memory_order_relaxed);
+    HK_TRY(table_create(view, slots, old, &table));
+    atomic_store_explicit(&view->set_table, table, memory_order_release);
+    for (uint64_t i = 0; i < (uint64_t)count + AHEAD; i++) {
+        uint64_t *hash = &hashes[i % AHEAD];
+        if (i >= AHEAD) {
+            uint32_t ref = *(const uint32_t *)hk_grow_at(&view->order, (uint32_t)(i - AHEAD));
+            HK_TRY(put_set(view, table, tags, *hash, ref));
+        }
+        if (i >= count) continue;
+        uint32_t ref = *(const uint32_t *)hk_grow_at(&view->order, (uint32_t)i);
+        *hash = hash_of(view, &view->set_table, ref);
+        __builtin_prefetch(&table->slots[*hash >> 20 & table->mask], 1);
+        __builtin_prefetch(&tags[*hash >> 20 & table->mask], 1);
+    }
+    return HK_OK;
+}
+
+hk_err hk_view_fill_tables(struct hk_directory_view *view) {
+    uint32_t pairs = atomic_load_explicit(&view->pair_count, memory_order_relaxed);
+    uint32_t sets = atomic_load_explicit(&view->set_count, memory_order_relaxed);
+    view->loads = false;
+    HK_TRY(table_grow(view, &view->pair_table, slots_for(pairs), pairs));
+    return fill_sets(view, sets);
 }
 
 /* Memory for strings and label arrays, 4-aligned, that lives until close. */

@@ -110,6 +110,16 @@ hk_err hk_view_select(
 /* Sorts refs by their labels (hk_labels_cmp). */
 hk_err hk_view_sort(struct hk_directory_view *view, uint32_t *refs, uint32_t count) HK_MUST_CHECK;
 
+/*
+ * Groups refs of the view by their labels whose names are (`with`) or are not among `names`:
+ * `out_numbers[i]` is the group of refs[i]; groups are numbered from 0 in the order in which they
+ * appear. In the arena. HK_E_NOMEM.
+ */
+hk_err hk_view_group(
+    const struct hk_directory_view *view, const uint32_t *refs, uint32_t count,
+    const struct hk_str *names, uint32_t name_count, bool with, struct hk_arena *arena,
+    uint32_t **out_numbers, uint32_t *out_count) HK_MUST_CHECK;
+
 /* Brings the index up to date when enough new series wait; called by a worker. HK_E_NOMEM. */
 hk_err hk_directory_index(struct hk_directory *directory) HK_MUST_CHECK;
 

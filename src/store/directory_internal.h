@@ -62,6 +62,8 @@ struct hk_directory_view {
     uint64_t string_bytes, table_bytes;
     struct hk_rwlock index_lock; /* swap of the index pointer; readers hold it for a moment */
     struct hk_label_index *index;
+    _Atomic uint64_t index_missed; /* work that a newer index would have spared queries */
+    bool loads;     /* pairs and sets are not put into their tables: hk_view_fill_tables does it */
     uint32_t users; /* under views_lock */
     struct hk_directory_view *older;
 };
@@ -152,6 +154,12 @@ hk_err hk_directory_reserve(struct hk_directory *directory, uint32_t ref);
 /* Sums up the memory of all views. */
 void hk_directory_count_bytes(struct hk_directory *directory);
 
+/*
+ * At the end of loading: puts all pairs and sets into tables of the right size. Of two series that
+ * are not dead and have the same labels the earlier one is dead then. HK_E_NOMEM.
+ */
+hk_err hk_view_fill_tables(struct hk_directory_view *view) HK_MUST_CHECK;
+
 /* Reads the registration file at open. */
 hk_err hk_registration_load(struct hk_directory *directory, struct hk_directory_report *out_report);
 
@@ -181,6 +189,20 @@ hk_err hk_view_rank(
 hk_err hk_view_index(
     struct hk_directory_view *view, const struct hk_label_index *old,
     struct hk_label_index **out) HK_MUST_CHECK;
+
+/* Order of two series by their labels, as hk_labels_cmp. */
+int hk_view_compare(const struct hk_directory_view *view, uint32_t left, uint32_t right);
+
+/* Sorts refs by their labels: for many, of all the pairs there are. HK_E_NOMEM. */
+hk_err
+hk_view_rank_sort(struct hk_directory_view *view, uint32_t *refs, uint32_t count) HK_MUST_CHECK;
+
+/* Notes series that a query looked at one by one because the index does not cover them: when these
+ * cost more than a new index would, hk_directory_index builds one. */
+static inline void hk_label_index_miss(struct hk_directory_view *view, uint64_t series) {
+    if (series == 0) return;
+    atomic_fetch_add_explicit(&view->index_missed, series, memory_order_relaxed);
+}
 
 /* Frees an index. */
 void hk_label_index_free(struct hk_label_index *index);

@@ -132,7 +132,8 @@ static hk_err rotate(struct hk_store_shard *shard) {
     if (fresh == NULL) return HK_E_LIMIT;
     struct hk_slab *full = shard->open;
     fresh->serial = full->serial + 1;
-    full->last_commit = shard->commit_next;
+    bool gathers = shard->gather_count > 0 || shard->gather_dirty;
+    full->last_commit = gathers ? shard->commit_next : shard->commit_next - 1;
     atomic_store_explicit(&full->count, full->used, memory_order_release);
     atomic_store_explicit(&full->side_count, full->side_used, memory_order_release);
     full->next = NULL;

@@ -1,11 +1,12 @@
 /*
  * Label index: which series have a pair. An immutable index covers the series up to a count; the
- * newer ones are matched one by one, and a worker builds a new index when they are many. So a
+ * newer ones are matched one by one, and a worker builds a new index when they are many, or when
+ * queries have spent more on them than a new index costs. So a
  * creator does no index work, and a reader takes the lock only to pin the current index.
  */
 #include "store/directory_internal.h"
 
-enum { INDEX_LAG_MIN = 4096, CANCEL_EVERY = 4096 };
+enum { INDEX_LAG_MIN = 4096, INDEX_COST = 4, CANCEL_EVERY = 4096 };
 
 void hk_label_index_free(struct hk_label_index *index) {
     if (index == NULL) return;
@@ -140,7 +141,13 @@ hk_err hk_directory_index(struct hk_directory *directory) {
     struct hk_directory_view *view = hk_view_now(directory);
     struct hk_label_index *old = view->index;
     uint32_t count = atomic_load_explicit(&view->set_count, memory_order_acquire);
-    if (old != NULL && count - old->series < INDEX_LAG_MIN + old->series / 4) return HK_OK;
+    uint64_t missed = atomic_load_explicit(&view->index_missed, memory_order_relaxed);
+    if (old != NULL) {
+        bool is_new_enough = count - old->series < INDEX_LAG_MIN + old->series / 4 &&
+                             missed < (uint64_t)count * INDEX_COST;
+        if (is_new_enough || count == old->series) return HK_OK;
+    }
+    atomic_store_explicit(&view->index_missed, 0, memory_order_relaxed);
     struct hk_label_index *index = NULL;
     HK_TRY(hk_view_index(view, old, &index));
     hk_rwlock_write(&view->index_lock); /* readers hold it during a select */
@@ -317,6 +324,7 @@ static hk_err run(struct select *select) {
         HK_TRY(make_ready(select, &select->ready[i]));
     }
     HK_TRY(scan_indexed(select));
+    hk_label_index_miss(select->view, select->series_count - select->index->series);
     return scan_order(select, select->index->series, select->series_count);
 }
 

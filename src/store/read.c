@@ -216,6 +216,26 @@ static void give_work(struct hk_store *store, struct hk_block_work *work) {
     if (!kept) hk_block_work_destroy(work);
 }
 
+static hk_err make_labels(
+    const struct chosen *chosen, uint32_t ref, struct hk_arena *arena, struct hk_labels *out) {
+    uint32_t count = hk_view_label_count(chosen->view, ref);
+    struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
+    if (items == NULL) return HK_E_NOMEM;
+    *out = hk_view_labels(chosen->view, ref, items);
+    return HK_OK;
+}
+
+static hk_err fill_labels(struct chosen *chosen, struct hk_arena *arena) {
+    if (chosen->labels != NULL) return HK_OK;
+    struct hk_labels *labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
+    if (labels == NULL) return HK_E_NOMEM;
+    for (uint32_t i = 0; i < chosen->count; i++) {
+        HK_TRY(make_labels(chosen, chosen->refs[i], arena, &labels[i]));
+    }
+    chosen->labels = labels;
+    return HK_OK;
+}
+
 /* Series that are in blocks only (they died, or were dropped from the directory by damage). */
 static uint32_t count_extras(
     const struct chosen *chosen, const struct hk_blockset_series *found, uint32_t found_count) {
@@ -285,6 +305,7 @@ static hk_err find_in_blocks(
         request->to_ms, request->series_max, request->cancel, arena, &found, &found_count);
     give_work(store, work);
     if (err < 0 || found_count == 0) return err;
+    HK_TRY(fill_labels(chosen, arena));
     return unite(request, chosen, found, found_count, arena);
 }
 
@@ -301,18 +322,6 @@ static void drop_doubles(const struct hk_store *store, struct chosen *chosen) {
         }
     }
     chosen->count = count;
-}
-
-static hk_err fill_labels(struct chosen *chosen, struct hk_arena *arena) {
-    chosen->labels = hk_arena_alloc(arena, chosen->count, sizeof(struct hk_labels));
-    if (chosen->labels == NULL) return HK_E_NOMEM;
-    for (uint32_t i = 0; i < chosen->count; i++) {
-        uint32_t count = hk_view_label_count(chosen->view, chosen->refs[i]);
-        struct hk_label *items = hk_arena_alloc_raw(arena, count, sizeof(*items));
-        if (items == NULL) return HK_E_NOMEM;
-        chosen->labels[i] = hk_view_labels(chosen->view, chosen->refs[i], items);
-    }
-    return HK_OK;
 }
 
 static void release(void *self, struct hk_selection *selection) {
@@ -343,7 +352,7 @@ static hk_err select_series(
         request->cancel, arena, &chosen->refs, &chosen->count);
     if (err >= 0) err = hk_view_sort(chosen->view, chosen->refs, chosen->count);
     if (err >= 0) drop_doubles(store, chosen);
-    if (err >= 0) err = fill_labels(chosen, arena);
+    if (err >= 0 && !request->labels_later) err = fill_labels(chosen, arena);
     if (err >= 0 && !request->labels_only) err = scan_slabs(store, request, chosen, arena);
     unpin_slabs(chosen);
     if (err >= 0) err = find_in_blocks(store, request, chosen, arena);
@@ -433,11 +442,16 @@ static hk_err read_newer_blocks(
     struct hk_block_work *work = NULL;
     if (snapshot == NULL) return HK_E_NOMEM;
     struct hk_blockset_series series = { 0 };
-    hk_err err = take_work(store, &work);
+    struct hk_labels labels = { NULL, 0 };
+    hk_err err = HK_OK;
+    if (chosen->labels != NULL)
+        labels = chosen->labels[index];
+    else
+        err = make_labels(chosen, chosen->refs[index], merged->arena, &labels);
+    if (err >= 0) err = take_work(store, &work);
     if (err >= 0) {
         err = hk_blockset_find(
-            snapshot, work, 0, chosen->labels[index], chosen->from_ms, chosen->to_ms, merged->arena,
-            &series);
+            snapshot, work, 0, labels, chosen->from_ms, chosen->to_ms, merged->arena, &series);
         give_work(store, work);
     }
     if (err >= 0) err = read_blocks(store, snapshot, &series, chosen, merged);
@@ -597,6 +611,85 @@ static hk_err read_series(
     return decode_payloads(&merged, out);
 }
 
+/* The newest sample among those from slabs: of equal stamps the last that came. */
+static bool newest_hit(const struct chosen *chosen, uint32_t index, struct hk_newest *out) {
+    const struct hit *best = NULL;
+    for (uint32_t i = chosen->hit_from[index]; i < chosen->hit_from[index + 1]; i++) {
+        const struct hit *hit = &chosen->hits[i];
+        if (best == NULL || hit->stamp_ms >= best->stamp_ms) best = hit;
+    }
+    if (best == NULL) return false;
+    *out = (struct hk_newest){ best->stamp_ms, best->value, HK_NEWEST_FLOAT };
+    if (best->data != NULL) out->kind = HK_NEWEST_READ;
+    return true;
+}
+
+static bool has_payloads(const struct hk_store *store, uint32_t ref) {
+    if (ref >> HK_GROW_CHUNK_BITS >= HK_GROW_CHUNKS_MAX) return false;
+    if (atomic_load_explicit(
+            &store->side_tails.chunks[ref >> HK_GROW_CHUNK_BITS], memory_order_acquire) == NULL) {
+        return false;
+    }
+    return *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref) != NULL;
+}
+
+/* As read would give it last, if slabs and the end of the tail suffice to tell. Under tails_lock.
+ */
+static struct hk_newest
+newest_of(const struct hk_store *store, const struct chosen *chosen, uint32_t index) {
+    struct hk_newest found = { .kind = HK_NEWEST_NONE };
+    const struct hk_newest ask = { .kind = HK_NEWEST_READ };
+    uint32_t ref = chosen->refs[index];
+    bool flushed = store->flush_epoch != chosen->flush_epoch;
+    if (flushed || has_payloads(store, ref)) return ask;
+    bool hit = newest_hit(chosen, index, &found);
+    if (found.kind == HK_NEWEST_READ) return ask;
+    if (chosen->in_blocks != NULL && chosen->in_blocks[index].place_count > 0) return ask;
+    if (ref >= store->tails_count) return found;
+    const struct hk_tail *tail = hk_grow_at(&store->tails, ref);
+    bool outside =
+        tail->count == 0 || tail->last_ms < chosen->from_ms || tail->first_ms > chosen->to_ms;
+    if (outside) return found;
+    if (tail->last_ms > chosen->to_ms) return ask;
+    if (hit && found.stamp_ms >= tail->last_ms) return found;
+    return (struct hk_newest){ tail->last_ms, tail->last_value, HK_NEWEST_FLOAT };
+}
+
+static void newest_samples(
+    void *self, struct hk_selection *selection, uint32_t first, uint32_t count,
+    struct hk_newest *out) {
+    struct hk_store *store = self;
+    const struct chosen *chosen = selection->impl;
+    hk_assert(first <= chosen->count && count <= chosen->count - first);
+    hk_rwlock_read(&store->tails_lock);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ref = chosen->refs[first + i];
+        if (ref < store->tails_count) __builtin_prefetch(hk_grow_at(&store->tails, ref));
+    }
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = newest_of(store, chosen, first + i);
+    hk_rwlock_unlock(&store->tails_lock);
+}
+
+static hk_err labels_of(
+    void *self, struct hk_selection *selection, uint32_t index, struct hk_arena *arena,
+    struct hk_labels *out) {
+    const struct chosen *chosen = selection->impl;
+    (void)self;
+    hk_assert(index < chosen->count);
+    return make_labels(chosen, chosen->refs[index], arena, out);
+}
+
+static hk_err group_series(
+    void *self, struct hk_selection *selection, const struct hk_str *names, uint32_t name_count,
+    bool with, struct hk_arena *arena, uint32_t **out_numbers, uint32_t *out_count) {
+    const struct chosen *chosen = selection->impl;
+    (void)self;
+    return hk_view_group(
+        chosen->view, chosen->refs, chosen->count, names, name_count, with, arena, out_numbers,
+        out_count);
+}
+
 /* ------------------------------------------------------------------ names and values */
 
 struct texts {
@@ -731,6 +824,9 @@ struct hk_source hk_store_source(struct hk_store *store) {
         .select = select_series,
         .read = read_series,
         .release = release,
+        .newest = newest_samples,
+        .labels_of = labels_of,
+        .group = group_series,
         .label_names = label_names,
         .label_values = label_values,
     };

@@ -70,7 +70,7 @@ void hk_registration_set(
 
 static hk_err io_fail(const struct hk_directory *directory, const char *what, int err) {
     return hk_fail(
-        err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO, "%s %s: %s", what, directory->path,
+        hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO, "%s %s: %s", what, directory->path,
         strerror(-err));
 }
 
@@ -174,23 +174,13 @@ static bool get_text(struct cursor *cursor, struct hk_str *out) {
     return true;
 }
 
-/*
- * The series was registered: again, when an earlier ref with these labels had died; that one is
- * dead then, and what the log says of it is in blocks.
- */
+/* The series was registered, maybe again: hk_view_fill_tables looks for earlier refs. */
 static hk_err
 define(struct hk_directory *directory, uint32_t ref, const uint32_t *ids, uint32_t count) {
     struct hk_directory_view *view = hk_view_now(directory);
     HK_TRY(hk_directory_reserve(directory, ref));
     _Atomic uint8_t *state = hk_directory_state(directory, ref);
     if (atomic_load_explicit(state, memory_order_relaxed) != HK_SERIES_FREE) return HK_E_CORRUPT;
-    uint32_t earlier = hk_view_find_set(view, ids, count);
-    if (earlier != HK_ID_NONE) {
-        atomic_store_explicit(
-            hk_directory_state(directory, earlier), HK_SERIES_DEAD, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&directory->live_count, 1, memory_order_relaxed);
-        HK_TRY(hk_directory_forgotten(directory, &earlier, 1));
-    }
     HK_TRY(hk_view_add_set(view, ref, ids, count));
     atomic_store_explicit(state, HK_SERIES_LIVE, memory_order_relaxed);
     atomic_fetch_add_explicit(&directory->live_count, 1, memory_order_relaxed);
@@ -243,6 +233,7 @@ static hk_err read_groups(
     struct hk_directory *directory, const unsigned char *data, size_t bytes,
     struct hk_directory_report *report) {
     size_t at = HEADER_BYTES;
+    hk_view_now(directory)->loads = true;
     while (bytes - at >= GROUP_HEADER_BYTES) {
         struct group_header header;
         memcpy(&header, data + at, sizeof(header));
@@ -260,6 +251,7 @@ static hk_err read_groups(
         directory->group_next++;
         at += sizeof(header) + header.bytes;
     }
+    HK_TRY(hk_view_fill_tables(hk_view_now(directory)));
     directory->file_bytes = (int64_t)at;
     report->bytes_torn = bytes - at;
     report->series = hk_directory_live(directory);

@@ -3,8 +3,11 @@
  * refs is sorting integers; series created since are compared by their labels.
  */
 #include "store/directory_internal.h"
+#include "store/radix.h"
 
 #include <stdlib.h>
+
+enum { MANY_MIN = 1024 };
 
 /* As hk_labels_cmp; equal pair ids need no look at strings. */
 static int
@@ -26,18 +29,16 @@ compare_sets(const struct hk_directory_view *view, const uint32_t *a, const uint
     return (a[0] > b[0]) - (a[0] < b[0]);
 }
 
+int hk_view_compare(const struct hk_directory_view *view, uint32_t left, uint32_t right) {
+    return compare_sets(view, hk_view_set(view, left), hk_view_set(view, right));
+}
+
 static int order_refs(const void *a, const void *b, void *self) {
     const struct hk_directory_view *view = self;
     uint32_t left = *(const uint32_t *)a;
     uint32_t right = *(const uint32_t *)b;
     if (left == right) return 0;
     return compare_sets(view, hk_view_set(view, left), hk_view_set(view, right));
-}
-
-static int order_keys(const void *a, const void *b) {
-    uint64_t left = *(const uint64_t *)a;
-    uint64_t right = *(const uint64_t *)b;
-    return (left > right) - (left < right);
 }
 
 /* Merges two runs that are sorted by labels into `out`. */
@@ -92,7 +93,10 @@ hk_err hk_view_rank(
     if (index->rank == NULL || before == NULL || added == NULL || all == NULL) return HK_E_NOMEM;
     uint32_t known = split(view, old, index, before, added);
     uint32_t fresh = index->series - known;
-    if (fresh > 1) qsort_r(added, fresh, sizeof(added[0]), order_refs, view);
+    if (fresh > MANY_MIN && fresh > index->pairs / 8)
+        HK_TRY(hk_view_rank_sort(view, added, fresh));
+    else if (fresh > 1)
+        qsort_r(added, fresh, sizeof(added[0]), order_refs, view);
     merge(view, before, known, added, fresh, all);
     memset(index->rank, 0xff, (size_t)index->ref_end * sizeof(uint32_t)); /* HK_ID_NONE */
     for (uint32_t i = 0; i < index->series; i++)
@@ -119,7 +123,8 @@ hk_err hk_view_sort(struct hk_directory_view *view, uint32_t *refs, uint32_t cou
         }
     }
     hk_rwlock_unlock(&view->index_lock);
-    if (key_count > 1) qsort(keys, key_count, sizeof(keys[0]), order_keys);
+    hk_label_index_miss(view, newer_count * 16ULL); /* each is compared about so often */
+    HK_TRY(hk_radix_sort(keys, key_count, 32));
     for (uint32_t i = 0; i < key_count; i++)
         ranked[i] = (uint32_t)keys[i];
     if (newer_count > 1) qsort_r(newer, newer_count, sizeof(newer[0]), order_refs, view);

@@ -166,7 +166,7 @@ static hk_err write_mark(struct hk_store *store, uint32_t shard, uint64_t group)
     if (err >= 0) err = hk_dir_sync(dir);
     if (err < 0) {
         return hk_fail(
-            err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
+            hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO, "write %s: %s", path, strerror(-err));
     }
     return HK_OK;
 }
@@ -353,6 +353,30 @@ hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, doubl
             *out_value = tail->last_value;
             err = HK_OK;
         }
+    }
+    hk_rwlock_unlock(&store->tails_lock);
+    return err;
+}
+
+hk_err hk_store_last_histogram(
+    struct hk_store *store, uint32_t ref, struct hk_arena *arena, int64_t *out_stamp_ms,
+    struct hk_str *out_bytes) {
+    hk_err err = HK_E_NOT_FOUND;
+    hk_rwlock_read(&store->tails_lock);
+    const struct hk_side_tail *side =
+        hk_grow_has(&store->side_tails, ref)
+            ? *(struct hk_side_tail *const *)hk_grow_at(&store->side_tails, ref)
+            : NULL;
+    const struct hk_side_entry *last = NULL;
+    for (uint32_t i = 0; side != NULL && i < side->count; i++) {
+        const struct hk_side_entry *entry = &side->entries[i];
+        if (entry->kind != HK_SIDE_HISTOGRAM) continue;
+        if (last == NULL || entry->stamp_ms >= last->stamp_ms) last = entry;
+    }
+    if (last != NULL) {
+        *out_stamp_ms = last->stamp_ms;
+        *out_bytes = hk_arena_str(arena, (struct hk_str){ (const char *)last->data, last->bytes });
+        err = out_bytes->ptr == NULL ? HK_E_NOMEM : HK_OK;
     }
     hk_rwlock_unlock(&store->tails_lock);
     return err;

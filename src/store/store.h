@@ -126,6 +126,11 @@ bool hk_store_pending(const struct hk_store_shard *shard);
 hk_err hk_store_last(struct hk_store *store, uint32_t ref, int64_t *out_stamp_ms, double *out_value)
     HK_MUST_CHECK;
 
+/* Newest histogram of a series likewise, its bytes in `arena`. */
+hk_err hk_store_last_histogram(
+    struct hk_store *store, uint32_t ref, struct hk_arena *arena, int64_t *out_stamp_ms,
+    struct hk_str *out_bytes) HK_MUST_CHECK;
+
 /* ------------------------------------------------------------------ the worker */
 
 /* Does the folding, flushing, indexing, compaction and retention that are due. HK_MORE: there is

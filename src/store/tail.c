@@ -26,11 +26,12 @@ static int64_t unzigzag(uint64_t value) {
 
 /* round(value × 10^scale) if that is exact both ways and below 2^53; false for −0 and NaN. */
 static bool scaled(double value, unsigned scale, int64_t *out) {
-    double product = value * powers[scale];
+    double product = scale == 0 ? value : value * powers[scale];
     if (!(product > -9007199254740992.0 && product < 9007199254740992.0)) return false;
     int64_t integer = (int64_t)(product + (product < 0 ? -0.5 : 0.5));
     *out = integer;
-    return bits_of((double)integer / powers[scale]) == bits_of(value);
+    double back = scale == 0 ? (double)integer : (double)integer / powers[scale];
+    return bits_of(back) == bits_of(value);
 }
 
 /* Smallest scale from `from` on at which both are exact; SCALE_MAX + 1 when there is none. */
@@ -42,8 +43,9 @@ find_scale(double before, double value, unsigned from, int64_t *out_before, int6
     return SCALE_MAX + 1;
 }
 
+/* Writes eight bytes always: a sample's room has them, and a fixed width is one store. */
 static uint8_t *put(uint8_t *at, uint64_t value, unsigned bytes) {
-    memcpy(at, &value, bytes); /* little endian: the low bytes come first */
+    memcpy(at, &value, sizeof(value)); /* little endian: the low bytes come first */
     return at + bytes;
 }
 

@@ -72,6 +72,25 @@ static void abandon(struct hk_wal *wal) {
     hk_wal_file_abandon(&wal->file);
 }
 
+static void remove_segment(const struct hk_wal *wal, uint64_t sequence) {
+    char path[4096];
+    hk_wal_path(wal->dir, sequence, path, sizeof(path));
+    (void)hk_file_remove(path);
+}
+
+/* After a failed commit. A segment without a group goes: not one more file with each attempt. */
+static void abandon_empty(struct hk_wal *wal) {
+    abandon(wal);
+    hk_mutex_lock(&wal->lock);
+    const struct hk_wal_segment *segment = &wal->segments[wal->segment_count - 1];
+    if (segment->last_group == 0) {
+        remove_segment(wal, segment->sequence);
+        wal->segment_count--;
+        count_bytes(wal);
+    }
+    hk_mutex_unlock(&wal->lock);
+}
+
 /* Adds the segment that begins to the list. */
 static int list_segment(struct hk_wal *wal, uint64_t sequence) {
     hk_mutex_lock(&wal->lock);
@@ -108,7 +127,10 @@ static int begin_segment(struct hk_wal *wal) {
     if (err >= 0) err = hk_wal_file_sync(&wal->file);
     if (err >= 0) err = hk_dir_sync(wal->dir);
     if (err >= 0) err = list_segment(wal, sequence);
-    if (err < 0) abandon(wal);
+    if (err < 0) {
+        abandon(wal);
+        remove_segment(wal, sequence); /* not one more file with each attempt */
+    }
     return err;
 }
 
@@ -163,7 +185,7 @@ static int try_commit(struct hk_wal *wal) {
     }
     int written = write_groups(wal);
     if (written < 0) {
-        abandon(wal); /* (4) */
+        abandon_empty(wal); /* (4) */
         return written;
     }
     wal->group_next += wal->commit.span_count; /* (1) */
@@ -190,7 +212,7 @@ static void log_main(void *arg) {
             if (!failing) {
                 wal->options.durable(
                     wal->options.self, wal->group_next - 1,
-                    err == -ENOSPC ? HK_E_NOSPACE : HK_E_IO);
+                    hk_file_is_full(err) ? HK_E_NOSPACE : HK_E_IO);
             }
             failing = true;
             if (atomic_load_explicit(&wal->stop, memory_order_acquire)) return;

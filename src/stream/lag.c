@@ -8,8 +8,8 @@
 static const char *const hop_names[HK_HOPS] = { "decided", "visible", "durable", "acted" };
 
 static const char *const turn_names[HK_TURNS] = {
-    "other", "socket",   "log",    "answer", "document", "tick",
-    "parse", "datagram", "scrape", "commit", "request",
+    "other", "socket", "log",      "answer", "document", "tick",
+    "parse", "decode", "datagram", "scrape", "commit",   "request",
 };
 
 /* Bucket 0 ends at 2^(-FIRST_INDEX / 16) s, the first bound at or above 1 ns. */

@@ -24,7 +24,8 @@ enum hk_turn {
     HK_TURN_ANSWER,   /* answers of durable commits */
     HK_TURN_DOCUMENT, /* answers of the API that are made on the shard */
     HK_TURN_TICK,     /* rules' and groups' timers */
-    HK_TURN_PARSE,    /* a part of a body: decode, parse, identity */
+    HK_TURN_PARSE,    /* a part of a body: parse, identity, new series */
+    HK_TURN_DECODE,   /* inflating a body */
     HK_TURN_DATAGRAM,
     HK_TURN_SCRAPE,
     HK_TURN_COMMIT,  /* append, rules and notifications of a body that took several turns */

@@ -124,6 +124,8 @@ hk_err hk_rules_adopt(struct hk_rules *rules, struct hk_rules *old, int64_t now_
     match(rules, old, keys, count, true, done);
     match(rules, old, keys, count, false, done);
     end_recorded(old, now_ms);
+    /* Here, on the shard: no task that runs later goes on with the old set. */
+    atomic_store_explicit(&old->stop, true, memory_order_release);
     return HK_OK;
 }
 

@@ -194,6 +194,28 @@ def test_broken_http():
         check_alive(hark, RECEIVERS, "http")
 
 
+def test_slow_clients():
+    """Halves of requests that never end: closed with a word after their time, others go on."""
+    head = b"POST /api/v1/write HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    halves = [b"G", head, head + b"Content-Length: 100\r\n\r\n1234",
+              head + b"Transfer-Encoding: chunked\r\n\r\n4\r\nab"]
+    with start() as hark:
+        open_ones = []
+        for port in ("http", "otlp_http", "otlp_grpc"):
+            for half in halves * 10:
+                connection = socket.create_connection(("127.0.0.1", hark.ports[port]), timeout=30)
+                connection.sendall(half)
+                open_ones.append(connection)
+        check_alive(hark, RECEIVERS, "meanwhile")
+        for connection in open_ones:
+            answer = b""
+            with connection:
+                while data := connection.recv(65536):
+                    answer += data
+            assert answer.startswith(b"HTTP/1.1 408 ") and b"did not arrive in time" in answer, answer
+        check_alive(hark, RECEIVERS, "later")
+
+
 def grpc_calls(hark):
     """Unary calls of raw bytes: call(path, body) gives (code, details)."""
     import grpc

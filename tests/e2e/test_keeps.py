@@ -292,7 +292,7 @@ scrape_configs:
         assert 0 < p99 <= exact["p999_ns"] / 1e9 * 2 + 1e-3, (p99, exact)
         wait_for(lambda: hark.value('hark_hop_seconds_count{hop="durable",job="text"}'), "the text")
         assert not hark.query('hark_hop_seconds_count{job="native"}')
-        same = 'count({__name__=~"hark_.*|process_.*",job="%s"}) - count({__name__=~"hark_hop.*",job="%s"})'
+        same = 'count({__name__=~"hark_.*|process_.*",job="%s"}) - count({__name__=~"hark_(hop|turn)_.*",job="%s"})'
         wait_for(lambda: hark.value(same % ("native", "native")) == hark.value(same % ("text", "text")),
                  "the same other series in both forms")
         about = metadata(hark, metric="hark_hop_seconds")["hark_hop_seconds"]

@@ -142,3 +142,50 @@ def test_json():
         assert status == 200 and json.loads(answer) == {}, (status, answer)
         assert hark.value('hits_total{job="js",a="1"}') == 7.0
         hark.check_ledger()
+
+
+def delta_provider(hark):
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+    from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+    from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+    from opentelemetry.sdk.resources import Resource
+    delta = AggregationTemporality.DELTA
+    exporter = OTLPMetricExporter(
+        endpoint=f"http://127.0.0.1:{hark.ports['otlp_grpc']}", insecure=True,
+        preferred_temporality={Counter: delta, Histogram: delta})
+    return MeterProvider(
+        metric_readers=[PeriodicExportingMetricReader(exporter, 60000)],
+        resource=Resource.create({"service.name": "shop", "service.instance.id": "i1"}),
+        views=[View(instrument_name="exp", aggregation=ExponentialBucketHistogramAggregation())])
+
+
+def test_sdk_delta():
+    """Delta sums and histograms of both kinds add up, also across a kill and a restart."""
+    with Hark() as hark:
+        count = 0
+        for life in range(2):
+            provider = delta_provider(hark)
+            meter = provider.get_meter("example-meter")
+            counter = meter.create_counter("orders", unit="1")
+            instruments = [meter.create_histogram("latency", unit="s"), meter.create_histogram("exp", unit="s")]
+            for turn in range(3):
+                counter.add(2)
+                for instrument in instruments:
+                    # Wider and wider: the exponential one lowers its resolution on the way.
+                    instrument.record(0.001 * 50 ** turn)
+                    instrument.record(0.1)
+                count += 2
+                assert provider.force_flush()
+                wait_for(lambda: hark.value("histogram_count(exp_seconds)") == count, "exponential histogram")
+            assert hark.value("orders_total") == count
+            assert hark.value("latency_seconds_count") == count
+            assert hark.value('latency_seconds_bucket{le="+Inf"}') == count
+            total = (life + 1) * (0.001 + 0.05 + 2.5 + 0.3)
+            assert abs(hark.value("histogram_sum(exp_seconds)") - total) < 1e-9
+            assert abs(hark.value("latency_seconds_sum") - total) < 1e-9
+            hark.check_ledger()
+            provider.shutdown()
+            if life == 0:
+                hark.kill()
+                hark.start()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import ssl
+import threading
 
 from harness import Hark, Sink, now_ms, remote_write, wait_for
 from test_cli import hark_cli
@@ -432,3 +433,56 @@ def test_commands_wait_for_each_other():
         wait_for(lambda: marked("done") == 258, "all that waited")
         wait_for(lambda: metric(hark, "hark_commands_running") == 0, "the end")
         assert marked("began") == 258 and metric(hark, "hark_commands_waiting") == 0
+
+
+BUSY = RULES.format(limit=100, wait="1h").replace("temperature > 50", "topk(5, temperature) > 50").replace(
+    "    for: 1h\n", "") + """
+  - {record: heat:sum, expr: 'sum(temperature) + STEP'}
+"""
+
+
+def test_reloads_under_load():
+    """Rules of both kinds, receivers and targets change while samples arrive."""
+    with Page("one 1\n") as page, Sink() as sink, Sink() as other:
+        job = (f"scrape_configs: [{{job_name: a, scrape_interval: 100ms, "
+               f"static_configs: [{{targets: ['{page.address}']}}]}}]\n")
+        with Hark(config(sink.url), files={"rules/a.yml": BUSY.replace("STEP", "0")}) as hark:
+            heat(hark, 150.0)
+            sink.wait(2)
+            stop = threading.Event()
+            failures = []
+
+            def load():
+                while not stop.is_set():
+                    rows = [({"__name__": "noise", "n": str(n)}, [(float(n), now_ms())])
+                            for n in range(100)]
+                    rows.append(({"__name__": "temperature", "room": "lab"}, [(150.0, now_ms())]))
+                    status = remote_write(hark, rows)
+                    if status != 204:
+                        failures.append(status)
+
+            threads = [threading.Thread(target=load) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            try:
+                for step in range(1, 25):
+                    (hark.folder / "rules/a.yml").write_text(BUSY.replace("STEP", str(step)))
+                    urls = (sink.url, other.url) if step % 2 else (sink.url,)
+                    hark.config.write_text(config(*urls, more=job if step % 3 else ""))
+                    if step % 4:
+                        reload(hark)
+                    else:
+                        hark.process.send_signal(signal.SIGHUP)
+                reload(hark)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+            assert not failures, failures
+            assert {a["state"] for a in alerts(hark).values()} == {"firing"}, alerts(hark)
+            assert metric(hark, "hark_config_reload_failures_total") == 0
+            hark.check_ledger()
+            heat(hark, 1.0)
+            wait_for(lambda: not alerts(hark), "the end of the alerts")
+            wait_for(lambda: len(ids(sink)) == 4, "two notifications of the end")
+            assert len(ids(sink)) == 4, [p[2]["alerts"] for p in sink.posts]
