@@ -47,8 +47,8 @@ typedef int hk_err;
 #define HK_NEVER(x) HK_UNLIKELY(x)
 
 /* hk_fail(code, format, ...): stores the formatted text as this thread's error (replacing the
- * former) and returns `code`. A macro, so that compilers and analyzers see the code that returns.
- */
+ * former) and returns `code`, which must be no call that fails itself: which of the two comes first
+ * is not said. A macro, so that compilers and analyzers see what it returns. */
 #define hk_fail(code, ...) hk_err_after(code, hk_fail_store(__VA_ARGS__))
 
 /* hk_fail_note(code, format, ...): puts "<text>: " in front of this thread's error text and returns

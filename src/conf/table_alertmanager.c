@@ -44,7 +44,7 @@ static const struct hk_option exec_options[] = {
         "send_resolved", send_resolved, .fallback = "false",
         .help = "Also run it when the alert is over"),
     INT("max_concurrency", concurrency_max, .fallback = "4", RANGE(1, 256), .unit = "commands",
-        .help = "Most runs at a time; more wait"),
+        .help = "Most runs at a time; up to 256 more wait, others are refused"),
 };
 static const struct hk_option_table exec_table = {
     .name = "exec_config",

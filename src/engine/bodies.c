@@ -13,6 +13,7 @@ enum { KEPT_BYTES_MAX = 32 << 20 };
 struct hk_taking {
     struct hk_taking *next; /* idle ones */
     bool parsed;            /* what is left is the commit */
+    uint64_t number;        /* of the body among those begun, from 1 */
     hk_err err;             /* of the parser, once parsed */
     struct hk_str bytes;    /* decoded */
     struct hk_arena arena;
@@ -281,6 +282,7 @@ static bool begin(struct hk_shard *shard, struct hk_lane *lane) {
     bodies->used++;
     bodies->decoded_bytes += body->decoded_bytes;
     hk_pass_begin(&taking->run);
+    taking->number = ++bodies->begun;
     lane->taking = taking;
     return true;
 }
@@ -363,6 +365,15 @@ hk_err hk_bodies_open(struct hk_shard *shard) {
         bodies->lanes[i].last = &bodies->lanes[i].first;
     bodies->small = taking_create();
     return bodies->small == NULL ? HK_E_NOMEM : HK_OK;
+}
+
+bool hk_bodies_are_past(const struct hk_shard *shard, uint64_t begun) {
+    const struct hk_bodies *bodies = &shard->bodies;
+    for (size_t i = 0; bodies->used > 0 && i < HK_COUNT(bodies->lanes); i++) {
+        const struct hk_taking *taking = bodies->lanes[i].taking;
+        if (taking != NULL && taking->number <= begun) return false;
+    }
+    return true;
 }
 
 void hk_bodies_close(struct hk_shard *shard) {

@@ -14,6 +14,7 @@
  * (3) A body was received whole before it came here: when its connection closes it goes on, is
  *     counted and stored, and the answer is dropped.
  * (4) The ledger knows nothing of a body before its commit.
+ * (5) What is staged names series: their retirement waits for the bodies that were in work.
  */
 #ifndef HK_ENGINE_BODIES_H
 #define HK_ENGINE_BODIES_H
@@ -59,10 +60,14 @@ struct hk_bodies {
     uint32_t takings, used;            /* made and in use, without `small` */
     uint64_t decoded_bytes;            /* of the bodies in work, as announced */
     uint64_t kept_bytes;               /* buffers of the idle takings */
+    uint64_t begun;                    /* bodies, ever */
 };
 
 /* Before the loop runs. HK_E_NOMEM. */
 hk_err hk_bodies_open(struct hk_shard *shard) HK_MUST_CHECK;
+
+/* Is no body in work that was begun as one of the first `begun` (see there)? */
+bool hk_bodies_are_past(const struct hk_shard *shard, uint64_t begun);
 
 /* After the servers are closed: what was not committed is forgotten, and was never counted. */
 void hk_bodies_close(struct hk_shard *shard);

@@ -64,6 +64,8 @@ struct hk_shard {
     uint64_t accounted;     /* points of the newest ledger record */
     /* Retirement (retiring.c): the worker asks, the shard works in slices. */
     struct hk_task sweep_task, forget_task;
+    struct hk_work swept_work; /* swept, but for bodies in work */
+    uint64_t swept_bodies;     /* that were begun before the sweep's end */
     const uint32_t *forget_refs;
     uint32_t forget_count, forget_at;
     bool sweeping;

@@ -174,6 +174,15 @@ append_side(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_stage
     return HK_OK;
 }
 
+/* Appends a sample of a series that a form led to just now: it cannot be retired. */
+static inline hk_err put(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
+    HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
+    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
+        pass->sample(pass->rules_self, ref, stamp_ms, value);
+    }
+    return HK_OK;
+}
+
 /* Entries of unusual kinds. */
 static hk_err
 append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *entry) {
@@ -186,7 +195,7 @@ append_other(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_stag
         HK_TRY(hk_delta_add(pass, entry, &value));
     else
         HK_TRY(hk_delta_set(pass, entry->ref, value));
-    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, value);
+    return put(pass, entry->ref, entry->stamp_ms, value);
 }
 
 static inline hk_err
@@ -194,7 +203,7 @@ append(struct hk_pass *pass, struct hk_pass_run *run, const struct hk_staged *en
     if (HK_UNLIKELY(entry->kind != HK_ENTRY_SET || run->receiver == HK_RECEIVER_STATSD)) {
         return append_other(pass, run, entry);
     }
-    return hk_pass_put_ref(pass, entry->ref, entry->stamp_ms, entry->value);
+    return put(pass, entry->ref, entry->stamp_ms, entry->value);
 }
 
 /* Appends the entry, or keeps it for the commit: there is room (hk_pass_step). */
@@ -371,11 +380,7 @@ hk_err hk_pass_run(struct hk_pass *pass, struct hk_pass_run *run) {
 
 hk_err hk_pass_put_ref(struct hk_pass *pass, uint32_t ref, int64_t stamp_ms, double value) {
     if (HK_UNLIKELY(!hk_directory_touch(pass->directory, ref))) return HK_E_NOT_FOUND;
-    HK_TRY(hk_store_append(pass->shard, ref, stamp_ms, value));
-    if (HK_UNLIKELY(ref < pass->bound_count && pass->bound[ref] != 0)) {
-        pass->sample(pass->rules_self, ref, stamp_ms, value);
-    }
-    return HK_OK;
+    return put(pass, ref, stamp_ms, value);
 }
 
 hk_err hk_pass_put(

@@ -13,10 +13,21 @@ static void sweep(struct hk_task *task) {
         (struct hk_shard *)(void *)((char *)task - offsetof(struct hk_shard, sweep_task));
     if (!shard->sweeping) hk_pass_sweep_begin(&shard->pass, hk_clock_realtime_ms());
     shard->sweeping = !hk_pass_sweep(&shard->pass);
-    if (shard->sweeping)
+    if (shard->sweeping) {
         hk_loop_post(shard->loop, task);
-    else
-        hk_store_swept(shard->pass.shard);
+        return;
+    }
+    shard->swept_bodies = shard->bodies.begun;
+    hk_loop_work(shard->loop, &shard->swept_work);
+}
+
+/* What bodies had staged before the sweep's end is appended first. */
+static bool swept(struct hk_work *work) {
+    struct hk_shard *shard =
+        (struct hk_shard *)(void *)((char *)work - offsetof(struct hk_shard, swept_work));
+    if (!hk_bodies_are_past(shard, shard->swept_bodies)) return true;
+    hk_store_swept(shard->pass.shard);
+    return false;
 }
 
 static void forget(struct hk_task *task) {
@@ -38,6 +49,7 @@ static void forget(struct hk_task *task) {
 
 void hk_retiring_open(struct hk_shard *shard) {
     shard->sweep_task.run = sweep;
+    shard->swept_work.turn = swept;
     shard->forget_task.run = forget;
 }
 

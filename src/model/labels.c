@@ -145,17 +145,35 @@ struct hk_str hk_label_set_get(const struct hk_label_set *set, struct hk_str nam
     return hk_labels_get((struct hk_labels){ set->items, set->count }, name);
 }
 
+/* ASCII in words; the last one overlaps the one before. */
+static bool is_ascii(const char *at, size_t len) {
+    uint64_t eight = 0;
+    uint64_t all = 0;
+    uint32_t four = 0;
+    if (len >= sizeof(eight)) {
+        for (size_t i = 0; i < len - sizeof(eight); i += sizeof(eight)) {
+            memcpy(&eight, at + i, sizeof(eight));
+            all |= eight;
+        }
+        memcpy(&eight, at + len - sizeof(eight), sizeof(eight));
+        return ((all | eight) & 0x8080808080808080ULL) == 0;
+    }
+    if (len >= sizeof(four)) {
+        memcpy(&four, at, sizeof(four));
+        all = four;
+        memcpy(&four, at + len - sizeof(four), sizeof(four));
+        return ((all | four) & 0x80808080U) == 0;
+    }
+    for (size_t i = 0; i < len; i++)
+        all |= (unsigned char)at[i];
+    return all < 0x80;
+}
+
 bool hk_utf8_valid(struct hk_str text) {
+    if (HK_LIKELY(is_ascii(text.ptr, text.len))) return true;
     const unsigned char *at = (const unsigned char *)text.ptr;
     size_t i = 0;
     while (i < text.len) {
-        uint64_t eight = 0; /* ASCII, eight bytes at a time */
-        while (text.len - i >= sizeof(eight)) {
-            memcpy(&eight, at + i, sizeof(eight));
-            if ((eight & 0x8080808080808080ULL) != 0) break;
-            i += sizeof(eight);
-        }
-        if (i == text.len) break;
         unsigned char c = at[i];
         if (c < 0x80) {
             i++;

@@ -175,6 +175,37 @@ TEST(reload_keeps_connections) {
     stop(&fixture);
 }
 
+TEST(changed_files) {
+    static struct fixture fixture;
+    start(&fixture, false, false);
+    SSL *fresh[1];
+    CHECK(!hk_tls_has_changed(fixture.tls));
+    test_cert_write(&fixture.certs, "server", "localhost", "DNS:localhost", 9);
+    CHECK(hk_tls_has_changed(fixture.tls));
+    CHECK(!hk_tls_has_changed(fixture.tls)); /* said once */
+    CHECK_INT(hk_tls_reload(fixture.tls), HK_OK);
+    CHECK(!hk_tls_has_changed(fixture.tls));
+    /* Other files take their place. */
+    char cert[64];
+    char key[64];
+    test_cert_write(&fixture.certs, "other", "localhost", "DNS:localhost", 11);
+    test_cert_path(&fixture.certs, "other.pem", cert);
+    test_cert_path(&fixture.certs, "other.key", key);
+    const struct hk_tls_options options = { .cert_file = hk_str_from(cert),
+                                            .key_file = hk_str_from(key) };
+    struct hk_tls *next = NULL;
+    CHECK_INT(hk_tls_create(&options, &next), HK_OK);
+    hk_tls_replace(fixture.tls, next);
+    CHECK_INT(serial_seen(fixture.server.port, fresh), 11);
+    end_ssl(fresh[0]);
+    test_cert_write(&fixture.certs, "server", "localhost", "DNS:localhost", 12);
+    CHECK(!hk_tls_has_changed(fixture.tls));
+    CHECK_INT(unlink(key), 0);
+    CHECK(hk_tls_has_changed(fixture.tls));
+    CHECK_INT(hk_tls_reload(fixture.tls), HK_E_INVALID);
+    stop(&fixture);
+}
+
 TEST(wrong_files) {
     struct test_certs certs;
     test_certs_init(&certs);

@@ -157,6 +157,40 @@ static hk_err send_event(
     return hk_dispatch_event(fixture->dispatch, &event, at);
 }
 
+/* Another configuration: `count` webhooks of "ops", grouped by job or by everything. */
+static void change(struct fixture *fixture, uint32_t count, bool all) {
+    struct hk_str by[] = { HK_STR("job") };
+    struct hk_webhook_config webhooks[2] = {
+        { .endpoint = { .url = HK_STR("http://127.0.0.1:1/other") }, .send_resolved = true },
+        { .endpoint = { .url = HK_STR("http://127.0.0.1:1/more") }, .send_resolved = true },
+    };
+    struct hk_receiver_config receiver = { .name = HK_STR("ops"),
+                                           .webhooks = webhooks,
+                                           .webhook_count = count };
+    struct hk_respond_config config = {
+        .directory = hk_str_from(directory),
+        .external_url = HK_STR("http://hark"),
+        .receivers = &receiver,
+        .receiver_count = 1,
+        .route = { .receiver = HK_STR("ops"),
+                   .group_by = by,
+                   .group_by_count = all ? 0 : 1,
+                   .group_by_all = all },
+    };
+    struct hk_respond_plan *plan = NULL;
+    struct hk_respond_plan *same = NULL;
+    CHECK_INT(hk_respond_plan_create(&config, &plan), HK_OK);
+    config.route.group_wait_ms = 7;
+    CHECK_INT(hk_respond_plan_create(&config, &same), HK_OK);
+    CHECK(!hk_respond_plan_same(plan, same));
+    hk_respond_plan_destroy(same);
+    config.route.group_wait_ms = 0;
+    CHECK_INT(hk_respond_plan_create(&config, &same), HK_OK);
+    CHECK(hk_respond_plan_same(plan, same));
+    hk_respond_plan_destroy(same);
+    CHECK_INT(hk_dispatch_replan(&fixture->dispatch, plan), HK_OK);
+}
+
 /* --- Tests ------------------------------------------------------------------------------------ */
 
 TEST(at_once) {
@@ -321,6 +355,55 @@ TEST(cost) {
         if (took_ns < best_ns) best_ns = took_ns;
     }
     printf("# event to post: %lld ns at best\n", (long long)best_ns);
+    tear_down(&fixture);
+    remove_directory();
+}
+
+TEST(another_configuration) {
+    new_directory();
+    struct fixture fixture = set_up(true, 0, 0, 3600000, true);
+    CHECK_INT(send_event(&fixture, "a", false, 1000, 1000), HK_OK);
+    answer(200);
+    CHECK_INT(wire.count, 1);
+    /* A second webhook hears of it, the first (at another address) is not told again. */
+    change(&fixture, 2, true);
+    hk_dispatch_tick(fixture.dispatch, INT64_MAX / 2);
+    CHECK_INT(wire.count, 2);
+    answer(200);
+    /* Grouped another way: nobody is told again, also not by a repetition of the event. */
+    change(&fixture, 2, false);
+    CHECK_INT(send_event(&fixture, "a", false, 1500, 1000), HK_OK);
+    hk_dispatch_tick(fixture.dispatch, INT64_MAX / 2);
+    CHECK_INT(wire.count, 2);
+    CHECK_INT(send_event(&fixture, "a", true, 2000, 1000), HK_OK);
+    CHECK_INT(wire.count, 4);
+    CHECK_TEXT(wire.posts[2].status, "resolved");
+    answer(200);
+    CHECK(hk_respond_flush(fixture.respond, 5000));
+    struct hk_respond_stats stats;
+    hk_respond_get_stats(fixture.respond, &stats);
+    CHECK_INT(stats.answered, 4);
+    CHECK_INT(stats.failed, 0);
+    tear_down(&fixture);
+    remove_directory();
+}
+
+/* What was not answered fails when its receiver is gone; the others go on. */
+TEST(a_receiver_is_gone) {
+    new_directory();
+    struct fixture fixture = set_up(true, 0, 0, 3600000, true);
+    change(&fixture, 2, true);
+    CHECK_INT(send_event(&fixture, "a", false, 1000, 1000), HK_OK);
+    CHECK_INT(wire.count, 2);
+    CHECK(hk_respond_flush(fixture.respond, 5000));
+    change(&fixture, 0, true);
+    CHECK(hk_respond_flush(fixture.respond, 5000));
+    struct hk_respond_stats stats;
+    hk_respond_get_stats(fixture.respond, &stats);
+    CHECK_INT(stats.failed, 2);
+    CHECK_INT(stats.unanswered, 0);
+    CHECK_INT(send_event(&fixture, "b", false, 2000, 2000), HK_OK);
+    CHECK_INT(wire.count, 2);
     tear_down(&fixture);
     remove_directory();
 }

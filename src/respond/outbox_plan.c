@@ -53,6 +53,7 @@ static void renew_push(struct hk_respond *respond, const struct hk_respond_plan 
         hk_sender_forget(respond->sender, respond->push);
         hk_alert_push_destroy(respond->push);
         respond->push = NULL;
+        stat_set(respond, STAT_PUSH_ALERTS, 0);
     }
     if (config->endpoint_count == 0) return;
     if (hk_alert_push_create(config, respond->sender, &respond->push) < 0)

@@ -302,21 +302,39 @@ hk_view_add_set(struct hk_directory_view *view, uint32_t ref, const uint32_t *id
     return HK_OK;
 }
 
-/* Pair ids of the labels; HK_E_NOT_FOUND when one is unknown. */
-static hk_err
-find_ids(const struct hk_directory_view *view, struct hk_labels labels, uint32_t *out_ids) {
-    for (uint32_t i = 0; i < labels.count; i++) {
-        uint32_t name = hk_view_find_name(view, labels.items[i].name);
-        if (name == HK_ID_NONE) return HK_E_NOT_FOUND;
-        out_ids[i] = hk_view_find_pair(view, name, labels.items[i].value);
-        if (out_ids[i] == HK_ID_NONE) return HK_E_NOT_FOUND;
+/* Pair id of a label, HK_ID_NONE when unknown. `like` is the pair at the same place of the newest
+ * series: most labels of a series equal those of the one before, which saves the look-up. */
+static uint32_t
+find_id(const struct hk_directory_view *view, const struct hk_label *label, uint32_t like) {
+    uint32_t name = HK_ID_NONE;
+    if (like != HK_ID_NONE) {
+        const struct hk_pair *pair = hk_grow_at(&view->pairs, like);
+        if (hk_str_eq(*(const struct hk_str *)hk_grow_at(&view->names, pair->name), label->name)) {
+            if (hk_str_eq(pair_value(view, like), label->value)) return like;
+            name = pair->name;
+        }
     }
-    return HK_OK;
+    if (name == HK_ID_NONE) name = hk_view_find_name(view, label->name);
+    return name == HK_ID_NONE ? name : hk_view_find_pair(view, name, label->value);
+}
+
+/* Pair ids of the labels, HK_ID_NONE for those unknown. True: all are known. */
+static bool
+find_ids(const struct hk_directory_view *view, struct hk_labels labels, uint32_t *out_ids) {
+    uint32_t newest = atomic_load_explicit(&view->newest, memory_order_acquire);
+    const uint32_t *set = newest == 0 ? NULL : hk_view_set(view, newest - 1);
+    bool all = true;
+    for (uint32_t i = 0; i < labels.count; i++) {
+        uint32_t like = set != NULL && i < set[0] ? set[1 + i] : HK_ID_NONE;
+        out_ids[i] = find_id(view, &labels.items[i], like);
+        all = all && out_ids[i] != HK_ID_NONE;
+    }
+    return all;
 }
 
 static uint32_t find(const struct hk_directory_view *view, struct hk_labels labels) {
     uint32_t ids[HK_LABELS_MAX];
-    if (labels.count > HK_LABELS_MAX || find_ids(view, labels, ids) < 0) return HK_ID_NONE;
+    if (labels.count > HK_LABELS_MAX || !find_ids(view, labels, ids)) return HK_ID_NONE;
     return hk_view_find_set(view, ids, labels.count);
 }
 
@@ -335,20 +353,19 @@ intern_pair(struct hk_directory *directory, const struct hk_label *label, uint32
         HK_TRY(hk_view_add_name(view, label->name, &name));
         hk_registration_name(&directory->pending, label->name);
     }
-    *out = hk_view_find_pair(view, name, label->value);
-    if (*out != HK_ID_NONE) return HK_OK;
     HK_TRY(hk_view_add_pair(view, name, label->value, out));
     hk_registration_pair(&directory->pending, name, label->value);
     return HK_OK;
 }
 
-static hk_err create(struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref) {
+/* Under the lock. `ids` has HK_ID_NONE for pairs that do not exist yet. */
+static hk_err
+create(struct hk_directory *directory, struct hk_labels labels, uint32_t *ids, uint32_t *out_ref) {
     if (atomic_load_explicit(&directory->bytes, memory_order_relaxed) >= directory->bytes_max) {
         return hk_fail(HK_E_LIMIT, "series directory is full (memory limit): no new series");
     }
-    uint32_t ids[HK_LABELS_MAX];
     for (uint32_t i = 0; i < labels.count; i++) {
-        HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
+        if (ids[i] == HK_ID_NONE) HK_TRY(intern_pair(directory, &labels.items[i], &ids[i]));
     }
     bool again = directory->free_count > 0;
     uint32_t ref = again ? directory->free_refs[directory->free_count - 1]
@@ -362,6 +379,7 @@ static hk_err create(struct hk_directory *directory, struct hk_labels labels, ui
         &directory->pending, &directory->file_ref_end, ref, ids, labels.count); /* (3) */
     hk_directory_count_bytes(directory);
     atomic_store_explicit(&directory->dirty, true, memory_order_release);
+    atomic_store_explicit(&hk_view_now(directory)->newest, ref + 1, memory_order_release);
     *out_ref = ref;
     return directory->pending.err;
 }
@@ -370,12 +388,15 @@ hk_err hk_directory_intern(
     struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref, bool *out_created) {
     *out_created = false;
     if (labels.count > HK_LABELS_MAX) return hk_fail(HK_E_LIMIT, "too many labels");
-    hk_mutex_lock(&directory->lock);
-    uint32_t ref = find(hk_view_now(directory), labels);
+    uint32_t ids[HK_LABELS_MAX];
     hk_err err = HK_OK;
+    hk_mutex_lock(&directory->lock);
+    struct hk_directory_view *view = hk_view_now(directory);
+    bool known = find_ids(view, labels, ids);
+    uint32_t ref = known ? hk_view_find_set(view, ids, labels.count) : HK_ID_NONE;
     /* It may die between the two looks: then it is a new series. */
     if (ref == HK_ID_NONE || !hk_directory_touch(directory, ref)) {
-        err = create(directory, labels, &ref);
+        err = create(directory, labels, ids, &ref);
         *out_created = err >= 0;
     }
     hk_mutex_unlock(&directory->lock);

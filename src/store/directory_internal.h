@@ -57,6 +57,7 @@ struct hk_directory_view {
         sets; /* by ref: const uint32_t *: count, then pair ids sorted by name; or NULL */
     struct hk_grow order; /* refs (uint32_t) in the order of their definition */
     _Atomic uint32_t name_count, pair_count, set_count;
+    _Atomic uint32_t newest; /* ref + 1 of the newest series, 0 = none: the next one is alike */
     _Atomic(struct hk_id_table *) name_table, pair_table, set_table;
     struct hk_string_chunk *strings;
     uint64_t string_bytes, table_bytes;

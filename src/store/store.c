@@ -109,19 +109,21 @@ static hk_err replay_group(
     return HK_OK;
 }
 
+/* The shard hands over the next commit only after this: what it has submitted is this one. */
+static void on_settled(void *self) {
+    struct hk_store_shard *shard = self;
+    uint64_t commit = atomic_load_explicit(&shard->submitted_commit, memory_order_acquire);
+    if (shard->state_submitted != 0) {
+        atomic_store_explicit(&shard->state_group, shard->state_submitted, memory_order_release);
+        shard->state_submitted = 0;
+    }
+    atomic_store_explicit(&shard->durable_commit, commit, memory_order_release);
+}
+
 static void on_durable(void *self, uint64_t group, hk_err err) {
     struct hk_store_shard *shard = self;
-    (void)group;
-    if (err >= 0) {
-        uint64_t commit = atomic_load_explicit(&shard->submitted_commit, memory_order_acquire);
-        if (shard->state_submitted != 0) {
-            atomic_store_explicit(
-                &shard->state_group, shard->state_submitted, memory_order_release);
-            shard->state_submitted = 0;
-        }
-        atomic_store_explicit(&shard->durable_commit, commit, memory_order_release);
-    }
     struct hk_store *store = shard->store;
+    (void)group;
     if (store->options.durable != NULL) {
         store->options.durable(store->options.self, shard->index, err);
     }
@@ -188,6 +190,7 @@ static hk_err open_shard(struct hk_store *store, uint32_t index, struct hk_store
         .dir = dir,
         .shard = index,
         .directory = store->directory,
+        .settled = on_settled,
         .durable = on_durable,
         .self = shard,
     };

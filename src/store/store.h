@@ -43,7 +43,7 @@ struct hk_store_options {
     uint32_t dead_min; /* see directory.h; 0 = default */
     void (*sweep)(void *self, uint32_t shard);
     void (*forget)(void *self, uint32_t shard, const uint32_t *refs, uint32_t count);
-    int64_t exemplars_max;    /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
+    int64_t exemplars_max; /* kept; 0 = HK_EXEMPLARS_DEFAULT, negative = none */
     /* Log thread of `shard`: commits up to the submitted one are durable, or the disk refuses. */
     void (*durable)(void *self, uint32_t shard, hk_err err);
     /* At open, in order: side records of other modules (ledger, alerts) found in the log. */

@@ -221,6 +221,7 @@ static void log_main(void *arg) {
         }
         failing = false;
         uint64_t durable = wal->group_next - 1;
+        if (wal->options.settled != NULL) wal->options.settled(wal->options.self);
         atomic_store_explicit(&wal->busy, false, memory_order_release);
         wal->options.durable(wal->options.self, durable, HK_OK);
     }

@@ -54,6 +54,9 @@ struct hk_wal_options {
     uint32_t shard;
     uint32_t segment_bytes; /* default 64 MiB */
     struct hk_directory *directory;
+    /* Log thread, may be NULL: the commit in hand is durable; before the next one can be handed
+     * over, so that what belongs to this one can be told apart. `durable` follows. */
+    void (*settled)(void *self);
     /* Log thread: groups up to `group` are durable, or (err < 0) the disk refuses: the commit is
      * kept and tried again, and this is called again when it succeeds. */
     void (*durable)(void *self, uint64_t group, hk_err err);

@@ -42,8 +42,9 @@ struct hk_rules_options {
 hk_err hk_rules_create(const struct hk_rules_options *options, struct hk_rules **out) HK_MUST_CHECK;
 
 /* Binds the series that exist and reads what they need from the source (priming): at once when they
- * are few, in the background when they are many. Before it is done, the set judges nothing. `down_from_ms`: last time known alive; the time since does not count for
- * `for`. On the shard's thread, or before it runs. */
+ * are few, in the background when they are many. Before it is done, the set judges nothing.
+ * `down_from_ms`: last time known alive; the time since does not count for `for`. On the shard's
+ * thread, or before it runs. */
 hk_err hk_rules_start(struct hk_rules *rules, int64_t down_from_ms, int64_t now_ms) HK_MUST_CHECK;
 
 /* Between recall and start: an event for every alert that was firing when the server stopped. */
