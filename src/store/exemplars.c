@@ -317,25 +317,34 @@ static void count_refused(struct hk_exemplars *exemplars, hk_err err) {
         stats->refused++;
 }
 
-hk_err hk_store_append_exemplar(
-    struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, struct hk_str payload) {
+static hk_err
+append(struct hk_store_shard *shard, uint32_t ref, const struct candidate *candidate, hk_err err) {
     struct hk_exemplars *exemplars = shard->store->exemplars;
-    struct hk_label items[HK_LABELS_MAX];
-    struct hk_directory_view *view = hk_directory_hold(shard->store->directory);
-    struct hk_labels labels = hk_view_labels(view, ref, items);
-    struct candidate candidate = { 0 };
-    hk_err err = read_candidate(labels, stamp_ms, payload, &candidate);
     lock_first(exemplars);
     if (err >= 0 && exemplars->count_max == 0) err = HK_E_UNSUPPORTED;
-    if (err >= 0) err = judge(exemplars, &candidate);
+    if (err >= 0) err = judge(exemplars, candidate);
     /* The log first: what is listed can be found again. */
     if (err == HK_OK) {
-        err = hk_store_append_side(shard, HK_SIDE_EXEMPLAR, ref, candidate.stamp_ms, payload);
+        err = hk_store_append_side(
+            shard, HK_SIDE_EXEMPLAR, ref, candidate->stamp_ms, candidate->payload);
     }
-    if (err == HK_OK) err = push(exemplars, &candidate);
+    if (err == HK_OK) err = push(exemplars, candidate);
     count_refused(exemplars, err);
     hk_mutex_unlock(&exemplars->lock);
-    hk_directory_release(shard->store->directory, view);
+    return err;
+}
+
+hk_err hk_store_append_exemplar(
+    struct hk_store_shard *shard, uint32_t ref, int64_t stamp_ms, struct hk_str payload) {
+    struct hk_directory *directory = shard->store->directory;
+    struct hk_label items[HK_LABELS_MAX];
+    struct candidate candidate = { 0 };
+    struct hk_directory_view *view = hk_directory_hold(directory);
+    struct hk_labels labels = hk_view_labels(view, ref, items);
+    hk_err err =
+        labels.count == 0 ? HK_E_NOT_FOUND : read_candidate(labels, stamp_ms, payload, &candidate);
+    err = append(shard, ref, &candidate, err);
+    hk_directory_release(directory, view);
     return err;
 }
 

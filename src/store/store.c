@@ -65,8 +65,8 @@ static hk_err replay_side(
     struct recovery *recovery, enum hk_side_kind kind, uint32_t ref, int64_t stamp_ms,
     struct hk_str bytes) {
     struct hk_store *store = recovery->store;
-    bool of_series = kind == HK_SIDE_HISTOGRAM || kind == HK_SIDE_EXEMPLAR;
-    if (of_series && ref >= hk_directory_count(store->directory)) {
+    bool unknown = ref >= hk_directory_count(store->directory);
+    if (kind == HK_SIDE_HISTOGRAM && unknown) {
         return hk_fail(HK_E_CORRUPT, "log: side record of unknown series");
     }
     if (kind == HK_SIDE_HISTOGRAM) {
@@ -75,7 +75,10 @@ static hk_err replay_side(
     }
     if (kind == HK_SIDE_EXEMPLAR) {
         struct hk_label items[HK_LABELS_MAX];
+        /* Exemplars do not keep a series alive: it may be gone. */
+        if (unknown) return HK_OK;
         struct hk_labels labels = hk_directory_labels(store->directory, ref, items);
+        if (labels.count == 0) return HK_OK;
         hk_err err = hk_exemplars_put(store->exemplars, labels, stamp_ms, bytes);
         return err == HK_E_NOMEM ? err : HK_OK; /* else it is there already, or does not fit */
     }
