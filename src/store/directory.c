@@ -393,7 +393,7 @@ hk_err hk_directory_intern(
     struct hk_directory *directory, struct hk_labels labels, uint32_t *out_ref, bool *out_created) {
     *out_created = false;
     if (labels.count > HK_LABELS_MAX) return hk_fail(HK_E_LIMIT, "too many labels");
-    uint32_t ids[HK_LABELS_MAX];
+    uint32_t ids[HK_LABELS_MAX] = { 0 };
     hk_mutex_lock(&directory->lock);
     uint32_t ref = find_ids(hk_view_now(directory), labels, ids);
     hk_err err = HK_OK;
