@@ -293,7 +293,8 @@ TEST(seven_days_of_churn_leave_memory_flat) {
     CHECK(stats.series < w->active + w->active / 10 * 6);
     CHECK_INT(stats.series + stats.retired, w->pass.series_created_total);
     CHECK(hk_directory_count(hk_store_directory(w->store)) < 3 * w->active);
-    CHECK(peak[DAYS - 1] < peak[1] + peak[1] / 20);
+    /* Sanitizers have their own heap, which tells nothing. */
+    CHECK(peak[1] == 0 || peak[DAYS - 1] < peak[1] + peak[1] / 20);
     const struct hk_ledger_account *account = &w->ledger.accounts[HK_RECEIVER_REMOTE_WRITE];
     CHECK_INT(account->received, w->sent);
     CHECK_INT(account->stored, w->sent);

@@ -101,7 +101,8 @@ def test_a_changed_rule_keeps_its_alerts():
         post = sink.wait(3)[2][2]
         assert post["status"] == "resolved" and post["alerts"][0]["labels"]["alertname"] == "Hot"
         assert "Hot" not in alerts(hark) and "Warm" in alerts(hark)
-        # State goes on over a kill as well.
+        # State goes on over a kill as well: an answer means that all before it is durable.
+        assert remote_write(hark, [({"__name__": "later"}, [(1.0, now_ms())])]) == 204
         hark.kill()
         hark.start()
         wait_for(lambda: set(alerts(hark)) == {"New", "Warm"}, "the alerts after the restart")
@@ -162,6 +163,8 @@ def test_rules_that_look_alike():
         reload(hark)
         assert firing() == before
         assert hark.value("dropped") is None and hark.value("kept") == 150
+        # An answer means that all before it is durable.
+        assert remote_write(hark, [({"__name__": "later"}, [(1.0, now_ms())])]) == 204
         hark.kill()
         hark.start()
         wait_for(lambda: firing() == before, "the same alerts after a restart")
