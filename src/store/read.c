@@ -12,21 +12,15 @@
 
 #include <stdlib.h>
 
-struct hit {
-    int64_t stamp_ms;
-    double value;
-    uint32_t series;
-    uint32_t bytes;
-    const uint8_t *data; /* payload, NULL for a float */
-};
-
 struct chosen {
     struct hk_directory_view *view; /* keeps refs and strings */
     uint32_t *refs;                 /* in order of labels; HK_REF_NONE: only blocks have it */
     uint32_t count;
     struct hk_labels *labels;
-    uint32_t *hit_from; /* count + 1 offsets into hits */
-    struct hit *hits;   /* from slabs, by series, in order of arrival */
+    uint32_t *hit_from;  /* count + 1 offsets into hits */
+    int64_t *hit_stamps; /* samples from slabs, by series, in order of arrival */
+    double *hit_values;
+    struct hk_str *hit_payloads; /* NULL when all are floats */
     struct hk_blockset_snapshot *snapshot;
     struct hk_blockset_series *in_blocks; /* per series, place_count 0 = none */
     int64_t from_ms, to_ms;
@@ -58,12 +52,10 @@ static void unpin_slabs(struct chosen *chosen) {
     chosen->slab_count = 0;
 }
 
-/* Which series of the selection a ref is: a bitmap with running counts, then the place by label
- * order. */
+/* Which series of the selection a ref is. */
 struct places {
-    uint64_t *words;
-    uint32_t *before;    /* refs set before each word */
-    uint32_t *series_of; /* by number among the set refs: index in the selection */
+    uint64_t *words;     /* bitmap of the chosen refs */
+    uint32_t *series_of; /* by ref, set for the chosen ones only: index in the selection */
     uint32_t ref_end;
 };
 
@@ -72,25 +64,14 @@ static hk_err make_places(const struct chosen *chosen, struct hk_arena *arena, s
     for (uint32_t i = 0; i < chosen->count; i++) {
         if (chosen->refs[i] >= ref_end) ref_end = chosen->refs[i] + 1;
     }
-    size_t words = (size_t)ref_end / 64 + 1;
     out->ref_end = ref_end;
-    out->words = hk_arena_alloc(arena, words, sizeof(uint64_t));
-    out->before = hk_arena_alloc(arena, words, sizeof(uint32_t));
-    out->series_of = hk_arena_alloc(arena, chosen->count, sizeof(uint32_t));
-    if (out->words == NULL || out->before == NULL || out->series_of == NULL) return HK_E_NOMEM;
+    out->words = hk_arena_alloc(arena, (size_t)ref_end / 64 + 1, sizeof(uint64_t));
+    out->series_of = hk_arena_alloc_raw(arena, ref_end, sizeof(uint32_t));
+    if (out->words == NULL || out->series_of == NULL) return HK_E_NOMEM;
     for (uint32_t i = 0; i < chosen->count; i++) {
         uint32_t ref = chosen->refs[i];
         out->words[ref >> 6] |= 1ULL << (ref & 63);
-    }
-    uint32_t total = 0;
-    for (size_t i = 0; i < words; i++) {
-        out->before[i] = total;
-        total += (uint32_t)__builtin_popcountll(out->words[i]);
-    }
-    for (uint32_t i = 0; i < chosen->count; i++) {
-        uint32_t ref = chosen->refs[i];
-        uint64_t below = out->words[ref >> 6] & ((1ULL << (ref & 63)) - 1);
-        out->series_of[out->before[ref >> 6] + (uint32_t)__builtin_popcountll(below)] = i;
+        out->series_of[ref] = i;
     }
     return HK_OK;
 }
@@ -99,20 +80,28 @@ static inline bool is_chosen(const struct places *places, uint32_t ref) {
     return ref < places->ref_end && (places->words[ref >> 6] >> (ref & 63) & 1) != 0;
 }
 
-static uint32_t series_of(const struct places *places, uint32_t ref) {
-    uint64_t below = places->words[ref >> 6] & ((1ULL << (ref & 63)) - 1);
-    return places->series_of[places->before[ref >> 6] + (uint32_t)__builtin_popcountll(below)];
-}
+/* A sample from a slab: a float, or a payload of `bytes` bytes when there are any. */
+struct hit {
+    int64_t stamp_ms;
+    union {
+        double value;
+        const uint8_t *data;
+    };
+    uint32_t series, bytes;
+};
 
 struct hits {
     struct hit *items;
     size_t count, capacity;
+    bool payloads; /* there are some */
     int64_t from_ms, to_ms;
 };
 
-static hk_err add_hit(struct hits *hits, struct hit hit) {
+static inline hk_err add_hit(struct hits *hits, struct hit hit) {
     if (hit.stamp_ms < hits->from_ms || hit.stamp_ms > hits->to_ms) return HK_OK;
-    HK_TRY(hk_mem_grow(&hits->items, &hits->capacity, hits->count + 1, sizeof(hits->items[0])));
+    if (HK_UNLIKELY(hits->count == hits->capacity)) {
+        HK_TRY(hk_mem_grow(&hits->items, &hits->capacity, hits->count + 1, sizeof(hit)));
+    }
     hits->items[hits->count++] = hit;
     return HK_OK;
 }
@@ -130,15 +119,20 @@ scan_slab(const struct hk_slab *slab, const struct places *places, struct hits *
             ref = records[i].ref;
         }
         if (!is_chosen(places, ref)) continue;
-        HK_TRY(add_hit(
-            hits, (struct hit){ stamp_ms, records[i].value, series_of(places, ref), 0, NULL }));
+        struct hit hit = { .stamp_ms = stamp_ms, .series = places->series_of[ref] };
+        hit.value = records[i].value;
+        HK_TRY(add_hit(hits, hit));
     }
     uint32_t sides = atomic_load_explicit(&slab->side_count, memory_order_acquire);
     for (uint32_t i = 0; i < sides; i++) {
         const struct hk_side_item *item = &slab->sides[i];
         if (item->kind != HK_SIDE_HISTOGRAM || !is_chosen(places, item->ref)) continue;
-        uint32_t series = series_of(places, item->ref);
-        HK_TRY(add_hit(hits, (struct hit){ item->stamp_ms, 0, series, item->bytes, item->data }));
+        struct hit hit = { .stamp_ms = item->stamp_ms,
+                           .series = places->series_of[item->ref],
+                           .bytes = item->bytes };
+        hit.data = item->data;
+        hits->payloads = true;
+        HK_TRY(add_hit(hits, hit));
     }
     return HK_OK;
 }
@@ -149,8 +143,9 @@ scan_late(const struct hk_store *store, const struct places *places, struct hits
     for (size_t i = 0; i < store->late_count; i++) {
         const struct hk_late *late = &store->late[i];
         if (!is_chosen(places, late->ref)) continue;
-        uint32_t series = series_of(places, late->ref);
-        HK_TRY(add_hit(hits, (struct hit){ late->stamp_ms, late->value, series, 0, NULL }));
+        struct hit hit = { .stamp_ms = late->stamp_ms, .series = places->series_of[late->ref] };
+        hit.value = late->value;
+        HK_TRY(add_hit(hits, hit));
     }
     return HK_OK;
 }
@@ -158,22 +153,30 @@ scan_late(const struct hk_store *store, const struct places *places, struct hits
 /* Sorts the hits by series (counting sort, stable) into the selection. */
 static hk_err group_hits(struct chosen *chosen, const struct hits *hits, struct hk_arena *arena) {
     chosen->hit_from = hk_arena_alloc(arena, (size_t)chosen->count + 2, sizeof(uint32_t));
-    chosen->hits = hk_arena_alloc_raw(arena, hits->count, sizeof(struct hit));
-    if (chosen->hit_from == NULL || chosen->hits == NULL) return HK_E_NOMEM;
+    chosen->hit_stamps = hk_arena_alloc_raw(arena, hits->count, sizeof(int64_t));
+    chosen->hit_values = hk_arena_alloc_raw(arena, hits->count, sizeof(double));
+    if (hits->payloads) {
+        chosen->hit_payloads = hk_arena_alloc(arena, hits->count, sizeof(struct hk_str));
+        if (chosen->hit_payloads == NULL) return HK_E_NOMEM;
+    }
+    if (chosen->hit_from == NULL || chosen->hit_stamps == NULL || chosen->hit_values == NULL) {
+        return HK_E_NOMEM;
+    }
     uint32_t *from = chosen->hit_from;
     for (size_t i = 0; i < hits->count; i++)
         from[hits->items[i].series + 2]++;
     for (uint32_t i = 0; i < chosen->count; i++)
         from[i + 2] += from[i + 1];
     for (size_t i = 0; i < hits->count; i++) {
-        struct hit hit = hits->items[i];
-        if (hit.data != NULL) { /* the slab may go before the selection does */
-            uint8_t *copy = hk_arena_alloc_raw(arena, hit.bytes, 1);
-            if (copy == NULL) return HK_E_NOMEM;
-            memcpy(copy, hit.data, hit.bytes);
-            hit.data = copy;
-        }
-        chosen->hits[from[hit.series + 1]++] = hit;
+        const struct hit *hit = &hits->items[i];
+        uint32_t at = from[hit->series + 1]++;
+        chosen->hit_stamps[at] = hit->stamp_ms;
+        chosen->hit_values[at] = hit->bytes > 0 ? 0 : hit->value;
+        if (hit->bytes == 0) continue;
+        char *copy = hk_arena_alloc_raw(arena, hit->bytes, 1); /* the slab may go before */
+        if (copy == NULL) return HK_E_NOMEM;
+        memcpy(copy, hit->data, hit->bytes);
+        chosen->hit_payloads[at] = (struct hk_str){ copy, hit->bytes };
     }
     return HK_OK;
 }
@@ -522,6 +525,38 @@ static hk_err merged_append(struct merged *merged, const struct merged *recent) 
     return HK_OK;
 }
 
+/* Puts the samples from slabs behind what is there; floats alone stay where they are. */
+static hk_err merged_hits(struct merged *merged, const struct chosen *chosen, uint32_t index) {
+    uint32_t from = chosen->hit_from[index];
+    uint32_t count = chosen->hit_from[index + 1] - from;
+    if (count == 0) return HK_OK;
+    const int64_t *stamps = chosen->hit_stamps + from;
+    const double *values = chosen->hit_values + from;
+    if (chosen->hit_payloads != NULL || merged->payloads != NULL) {
+        for (uint32_t i = 0; i < count; i++) {
+            struct hk_str payload = { NULL, 0 };
+            if (chosen->hit_payloads != NULL) payload = chosen->hit_payloads[from + i];
+            HK_TRY(merged_add(merged, stamps[i], values[i], payload));
+        }
+        return HK_OK;
+    }
+    merged->disorder |= merged->count > 0 && stamps[0] <= merged->stamps[merged->count - 1];
+    for (uint32_t i = 1; i < count; i++)
+        merged->disorder |= stamps[i] <= stamps[i - 1];
+    if (merged->count == 0) {
+        merged->stamps = chosen->hit_stamps + from;
+        merged->values = chosen->hit_values + from;
+        merged->capacity = count;
+        merged->count = count;
+        return HK_OK;
+    }
+    HK_TRY(merged_grow(merged, count));
+    memcpy(merged->stamps + merged->count, stamps, (size_t)count * sizeof(stamps[0]));
+    memcpy(merged->values + merged->count, values, (size_t)count * sizeof(values[0]));
+    merged->count += count;
+    return HK_OK;
+}
+
 struct order {
     int64_t stamp_ms;
     uint32_t at;
@@ -599,11 +634,7 @@ static hk_err read_series(
     }
     if (err >= 0) err = merged_append(&merged, &recent);
     if (err < 0) return err;
-    for (uint32_t i = chosen->hit_from[index]; i < chosen->hit_from[index + 1]; i++) {
-        const struct hit *hit = &chosen->hits[i];
-        struct hk_str payload = { (const char *)hit->data, hit->bytes };
-        HK_TRY(merged_add(&merged, hit->stamp_ms, hit->value, payload));
-    }
+    HK_TRY(merged_hits(&merged, chosen, index));
     HK_TRY(put_in_order(&merged));
     *out = (struct hk_samples){ .stamps_ms = merged.stamps,
                                 .values = merged.values,
@@ -613,14 +644,16 @@ static hk_err read_series(
 
 /* The newest sample among those from slabs: of equal stamps the last that came. */
 static bool newest_hit(const struct chosen *chosen, uint32_t index, struct hk_newest *out) {
-    const struct hit *best = NULL;
-    for (uint32_t i = chosen->hit_from[index]; i < chosen->hit_from[index + 1]; i++) {
-        const struct hit *hit = &chosen->hits[i];
-        if (best == NULL || hit->stamp_ms >= best->stamp_ms) best = hit;
+    uint32_t end = chosen->hit_from[index + 1];
+    uint32_t best = chosen->hit_from[index];
+    if (best == end) return false;
+    for (uint32_t i = best + 1; i < end; i++) {
+        if (chosen->hit_stamps[i] >= chosen->hit_stamps[best]) best = i;
     }
-    if (best == NULL) return false;
-    *out = (struct hk_newest){ best->stamp_ms, best->value, HK_NEWEST_FLOAT };
-    if (best->data != NULL) out->kind = HK_NEWEST_READ;
+    *out =
+        (struct hk_newest){ chosen->hit_stamps[best], chosen->hit_values[best], HK_NEWEST_FLOAT };
+    bool payload = chosen->hit_payloads != NULL && chosen->hit_payloads[best].ptr != NULL;
+    if (payload) out->kind = HK_NEWEST_READ;
     return true;
 }
 
