@@ -169,7 +169,13 @@ static void step(struct world *w) {
     }
 }
 
+/* Of the sanitizers' heap, which mallinfo2() does not know; NULL without one. */
+extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
 static uint64_t memory_used(void) {
+    if (__sanitizer_get_current_allocated_bytes != NULL) {
+        return __sanitizer_get_current_allocated_bytes();
+    }
     struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
 }
@@ -293,8 +299,8 @@ TEST(seven_days_of_churn_leave_memory_flat) {
     CHECK(stats.series < w->active + w->active / 10 * 6);
     CHECK_INT(stats.series + stats.retired, w->pass.series_created_total);
     CHECK(hk_directory_count(hk_store_directory(w->store)) < 3 * w->active);
-    /* Sanitizers have their own heap, which tells nothing. */
-    CHECK(peak[1] == 0 || peak[DAYS - 1] < peak[1] + peak[1] / 20);
+    CHECK(peak[1] > 0);
+    CHECK(peak[DAYS - 1] < peak[1] + peak[1] / 20);
     const struct hk_ledger_account *account = &w->ledger.accounts[HK_RECEIVER_REMOTE_WRITE];
     CHECK_INT(account->received, w->sent);
     CHECK_INT(account->stored, w->sent);
